@@ -1,0 +1,1 @@
+"""Experiments with `zosah_jax`, all of one shape; see README.md."""

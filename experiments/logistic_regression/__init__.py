@@ -1,0 +1,1 @@
+"""The main job: every method of the library on logistic regression."""

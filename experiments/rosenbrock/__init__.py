@@ -1,0 +1,1 @@
+"""Rosenbrock's valley in two dimensions: where the methods go, and at what price."""

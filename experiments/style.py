@@ -1,0 +1,66 @@
+"""One look for all figures: sizes for a talk, colours that the colour-blind can tell apart."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axis import Axis
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
+
+import zosah_jax
+
+# Okabe and Ito's palette, its yellow (too pale on white) left out.
+_PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F5AA8", "#8C6D46")
+REFERENCE = "#222222"
+MARKERS = "osD^vP"
+_LABELS = {"zosah": "ZO-SAH"}
+
+_RC: dict[Any, Any] = {
+    "font.size": 13,
+    "axes.titlesize": 15,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 13,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#E3E3E3",
+    "lines.linewidth": 2.2,
+    "legend.edgecolor": "none",
+    "legend.framealpha": 1.0,
+    "legend.fontsize": 12,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": 110,
+}
+
+
+def label(method: str) -> str:
+    """Name of a method in figures and tables."""
+    return _LABELS.get(method, method.upper().replace("_", "-"))
+
+
+def colour(method: str) -> str:
+    """The one colour of a method of the library in every figure."""
+    return _PALETTE[list(zosah_jax.METHODS).index(method) % len(_PALETTE)]
+
+
+def plain_ticks(axis: Axis) -> None:
+    """Ticks of a logarithmic axis at 1, 2, 5, 10 ..., written as plain numbers."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
+
+
+@contextmanager
+def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """A figure that is saved as a PNG at the end; needs no display and leaves no global state."""
+    with mpl.rc_context(_RC):
+        drawn = Figure(figsize=(width, height))
+        FigureCanvasAgg(drawn)
+        yield drawn
+        # without matplotlib's version, so that a rerun that draws the same writes the same bytes
+        drawn.savefig(path, metadata={"Software": None})

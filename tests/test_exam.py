@@ -1,0 +1,284 @@
+"""The exam that every method must pass, by its registered name and with its defaults."""
+
+import functools
+import inspect
+import re
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import orbax.checkpoint as ocp
+import pytest
+from flax import nnx
+
+import zosah_jax
+from zosah_jax.transform import zeroth_order_states
+
+RATE = 0.05
+TARGET = np.array([1, -2, 3, -1, 2, 0.5], np.float32)
+WEIGHTS = np.array([1, 0.5, 2, 1, 0.25, 1], np.float32)
+START = np.full(6, 0.25, np.float32)
+
+pytestmark = pytest.mark.parametrize("name", zosah_jax.METHODS)
+
+
+def quadratic(x):
+    return jnp.sum(jnp.asarray(WEIGHTS, x.dtype) * (x - jnp.asarray(TARGET, x.dtype)) ** 2)
+
+
+def jitted(tx, f=quadratic, **jit_options):
+    def step(x, state, **extra):
+        zeros = jax.tree.map(jnp.zeros_like, x)
+        updates, state = tx.update(zeros, state, x, value_fn=f, **extra)
+        return optax.apply_updates(x, updates), state, updates
+
+    return jax.jit(step, **jit_options)
+
+
+@functools.cache
+def plain(name):
+    """A method, its first state and its compiled step on the quadratic."""
+    tx = zosah_jax.METHODS[name](RATE)
+    return tx, tx.init(jnp.asarray(START)), jitted(tx)
+
+
+def after(step, x, state, steps):
+    for _ in range(steps):
+        x, state, _ = step(x, state)
+    return x, state
+
+
+def raw(tree):
+    """Leaves as NumPy arrays, keys by their data."""
+    return [
+        np.asarray(
+            jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
+        )
+        for leaf in jax.tree.leaves(tree)
+    ]
+
+
+def assert_same(one, other):
+    for a, b in zip(raw(one), raw(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_converges_on_a_convex_quadratic(name):
+    _, state, step = plain(name)
+    x = jnp.asarray(START)
+    while zosah_jax.num_evaluations(state) < 800:
+        x, state, _ = step(x, state)
+    assert quadratic(x) < 1e-2 * quadratic(START)
+
+
+def test_hundred_steps_with_donated_buffers_compile_once(name):
+    tx, first, step = plain(name)
+    traces = []
+
+    def counted(x):
+        traces.append(x)
+        return quadratic(x)
+
+    donating = jitted(tx, counted, donate_argnums=(0, 1))
+    x, state = donating(jnp.array(START), tx.init(jnp.asarray(START)))[:2]
+    once = len(traces)
+    for _ in range(99):
+        old = x, zeroth_order_states(state)[0].num_evaluations
+        x, state, _ = donating(x, state)
+    assert all(buffer.is_deleted() for buffer in old)
+    assert len(traces) == once
+    assert donating._cache_size() == 1
+    assert_same((x, state), after(step, jnp.asarray(START), first, 100))
+
+
+@pytest.mark.slow
+def test_scan_and_vmap_over_seeds_agree_with_single_steps(name, x64):
+    x0, keys, steps = jnp.full(6, 0.1), jax.random.split(jax.random.key(7), 3), 7
+
+    def bowl(x):  # near its minimum, values and so their rounding are small
+        return jnp.sum(jnp.asarray(WEIGHTS, x.dtype) * x**2)
+
+    def run(key):
+        tx = zosah_jax.METHODS[name](RATE, key=key)
+
+        def step(carry, _):
+            x, state = carry
+            updates, state = tx.update(None, state, x, value_fn=bowl)
+            return (optax.apply_updates(x, updates), state), None
+
+        (x, state), _ = jax.lax.scan(step, (x0, tx.init(x0)), length=steps)
+        return x, zosah_jax.num_evaluations(state)
+
+    points, counts = jax.jit(jax.vmap(run))(keys)
+    step = jitted(zosah_jax.METHODS[name](RATE), bowl)  # the key is in the state
+    for key, point, count in zip(keys, points, counts, strict=True):
+        x, state = after(step, x0, zosah_jax.METHODS[name](RATE, key=key).init(x0), steps)
+        np.testing.assert_allclose(point, x, rtol=1e-4)
+        assert zosah_jax.num_evaluations(state) == count
+    assert len({tuple(np.asarray(x)) for x in points}) == 3
+
+
+def test_bfloat16_params_keep_all_dtypes(name):
+    tx, wide_state, wide_step = plain(name)
+    x = jnp.asarray(START, jnp.bfloat16)
+    state, step = tx.init(x), jitted(tx, lambda x: quadratic(x.astype(jnp.float32)))
+    moved, new_state, updates = step(x, state)
+    _, _, wide_updates = wide_step(jnp.asarray(START), wide_state)
+    np.testing.assert_allclose(updates.astype(jnp.float32), wide_updates, rtol=1e-2)
+    describe = lambda tree: [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]  # noqa: E731
+    assert describe((moved, new_state)) == describe((x, state))
+    assert not any(leaf.dtype == jnp.bfloat16 for leaf in jax.tree.leaves(state))
+
+
+def test_chain_passes_extra_args_on_and_holds_arrays_only(name):
+    def shifted(updates, state, params=None, *, shift, **extra):
+        del params, extra
+        return jax.tree.map(lambda u: u + shift, updates), state
+
+    shift = optax.GradientTransformationExtraArgs(optax.init_empty_state, shifted)
+    tx = optax.chain(optax.identity(), zosah_jax.METHODS[name](RATE), shift)
+    x = jnp.asarray(START)
+    step = jitted(tx, lambda x, scale: scale * quadratic(x))
+    state = tx.init(x)
+    _, plainly, updates = step(x, state, scale=jnp.array(1.0), shift=jnp.array(0.0))
+    _, scaled, _ = step(x, state, scale=jnp.array(4.0), shift=jnp.array(0.0))
+    _, _, moved = step(x, state, scale=jnp.array(1.0), shift=jnp.array(2.0))
+    bases = [zeroth_order_states(s)[0].info.base_value for s in (plainly, scaled)]
+    np.testing.assert_allclose(bases, [quadratic(x), 4 * quadratic(x)], rtol=1e-6)
+    np.testing.assert_allclose(moved, updates + 2, rtol=1e-6)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves((state, plainly)))
+
+
+def test_inject_hyperparams_reaches_the_learning_rate(name):
+    make = zosah_jax.METHODS[name]
+    counts = [
+        key for key, p in inspect.signature(make).parameters.items() if isinstance(p.default, int)
+    ]
+    tx = optax.inject_hyperparams(make, static_args=counts)(learning_rate=RATE)
+    x, state, step = jnp.asarray(START), tx.init(jnp.asarray(START)), jitted(tx)
+    _, reference_state, reference_step = plain(name)
+    _, _, expected = reference_step(x, reference_state)
+    np.testing.assert_allclose(step(x, state)[2], expected, rtol=1e-2, atol=1e-4)
+    state.hyperparams["learning_rate"] = 2 * state.hyperparams["learning_rate"]
+    np.testing.assert_allclose(step(x, state)[2], 2 * expected, rtol=1e-2, atol=1e-4)
+    assert zosah_jax.num_evaluations(step(x, state)[1]) > 0
+
+
+def test_learning_rate_may_be_a_schedule(name):
+    tx = zosah_jax.METHODS[name](lambda count: RATE * jnp.array([3.0, 0.0])[count])
+    x, step = jnp.asarray(START), jitted(tx)
+    _, state, updates = step(x, tx.init(x))
+    _, first, reference_step = plain(name)
+    np.testing.assert_allclose(updates, 3 * reference_step(x, first)[2], rtol=1e-2, atol=1e-4)
+    np.testing.assert_array_equal(step(x, state)[2], 0)
+
+
+def test_int_and_typed_key_are_one(name):
+    make, x = zosah_jax.METHODS[name], jnp.asarray(START)
+    states = [make(RATE, key=key).init(x) for key in (3, np.int64(3), jax.random.key(3))]
+    assert_same(states[0], states[1])
+    assert_same(states[0], states[2])
+    keys = [leaf for leaf in jax.tree.leaves(states[0]) if leaf.dtype == jax.random.key(3).dtype]
+    assert len(keys) == 1
+    assert_same(keys, [jax.random.key(3)])
+
+
+def test_incoming_updates_may_be_anything_or_none(name):
+    tx, state, _ = plain(name)
+    programs = {
+        re.sub("0x[0-9a-f]+", "", str(jax.make_jaxpr(functools.partial(update, tx))(START, state)))
+        for update in (
+            lambda tx, x, s: tx.update(None, s, x, value_fn=quadratic),
+            lambda tx, x, s: tx.update(x, s, x, value_fn=quadratic),
+        )
+    }
+    assert len(programs) == 1
+
+
+@pytest.mark.parametrize("wrapper", ["masked", "partition"])
+def test_hidden_parameters_are_filled_in(name, wrapper):
+    params = {"w": jnp.asarray(START[:4]), "frozen": jnp.asarray(START[4:])}
+
+    def f(p):
+        return quadratic(jnp.concatenate([p["w"], p["frozen"]]))
+
+    inner = zosah_jax.METHODS[name](RATE)
+    if wrapper == "masked":
+        tx = optax.masked(inner, {"w": True, "frozen": False})
+    else:
+        labels = {"w": "train", "frozen": "freeze"}
+        tx = optax.partition({"train": inner, "freeze": optax.set_to_zero()}, labels)
+
+    @jax.jit
+    def step(p, state):
+        zeros = jax.tree.map(jnp.zeros_like, p)
+        value_fn = zosah_jax.fill_masked(f, p)
+        updates, state = tx.update(zeros, state, p, value_fn=value_fn)
+        return optax.apply_updates(p, updates), state
+
+    p, state = params, tx.init(params)
+    while zosah_jax.num_evaluations(state) < 300:
+        p, state = step(p, state)
+    np.testing.assert_array_equal(p["frozen"], params["frozen"])
+    assert f(p) - f({**p, "w": TARGET[:4]}) < 0.1 * (f(params) - f({**p, "w": TARGET[:4]}))
+    with pytest.raises(ValueError, match="fill_masked"):
+        jax.eval_shape(lambda: tx.update(params, state, params, value_fn=f))
+
+
+def test_orbax_round_trip_continues_bit_by_bit(name, tmp_path):
+    _, state, step = plain(name)
+    x, state = after(step, jnp.asarray(START), state, 7)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(tmp_path / "run", (x, state))
+        checkpointer.wait_until_finished()
+        restored = checkpointer.restore(tmp_path / "run", (x, state))
+    assert_same(restored, (x, state))
+    assert_same(after(step, *restored, 5), after(step, x, state, 5))
+
+
+TREES = {
+    "two scalars": lambda: {"a": jnp.array(0.5), "b": jnp.array(-1.0)},
+    "odd sizes and linen": lambda: (
+        [jnp.full((1, 3, 1), 0.5), jnp.array(2.0), jnp.ones((0, 2))],
+        nn.Dense(1).init(jax.random.key(0), jnp.ones((1, 2))),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tree", TREES)
+def test_any_tree_of_parameters(name, tree):
+    params = TREES[tree]()
+    tx = zosah_jax.METHODS[name](RATE)
+
+    def f(p):
+        return sum(jnp.sum((leaf - 3) ** 2) / 4 for leaf in jax.tree.leaves(p))
+
+    step = jitted(tx, f)
+    p, _ = after(step, params, tx.init(params), 20)
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), p) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), params
+    )
+    assert f(p) < 0.9 * f(params)
+
+
+def test_trains_an_nnx_model(name):
+    model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, zosah_jax.METHODS[name](RATE), wrt=nnx.Param)
+    x = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+
+    def loss(model):
+        return jnp.mean((model(x) - 1) ** 2)
+
+    @nnx.jit
+    def step(model, optimizer):
+        graph, params = nnx.split(model)
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        optimizer.update(model, zeros, value_fn=lambda p: loss(nnx.merge(graph, p)))
+
+    before = loss(model)
+    for _ in range(30):
+        step(model, optimizer)
+    assert loss(model) < before

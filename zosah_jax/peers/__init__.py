@@ -1,0 +1,1 @@
+"""The methods that ZO-SAH is compared with, one file each."""

@@ -1,0 +1,157 @@
+"""RSPG: randomised stochastic projected gradient, without values other than function values."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import optax
+
+from zosah_jax.checks import check_count, check_positive, typed_key
+from zosah_jax.evaluate import Evaluator
+from zosah_jax.method import Method, Told, one_kind
+from zosah_jax.params import Params, precision, widen, working_dtype
+from zosah_jax.probes import GaussianProbes, gaussian_direction
+from zosah_jax.transform import as_transformation
+
+
+class RSPGState(NamedTuple):
+    """State of RSPG.
+
+    Attributes:
+        key: typed PRNG key, never advanced: the directions follow from it and the step.
+        step: number k of the coming step, int32.
+    """
+
+    key: jax.Array
+    step: jax.Array
+
+
+def _init(key: Any, params: Params) -> RSPGState:
+    del params
+    return RSPGState(typed_key(key), jnp.zeros((), jnp.int32))
+
+
+def _ask(
+    num_directions: int, smoothing: float | None, state: RSPGState, params: Params
+) -> GaussianProbes:
+    """The parameters (scale 0), then a step along each direction."""
+    keys = jax.random.split(jax.random.fold_in(state.key, state.step), num_directions)
+    mu = precision(params) ** 0.5 if smoothing is None else smoothing
+    scale = jnp.full(num_directions, mu, working_dtype(params))
+    return GaussianProbes(
+        jnp.concatenate([keys[:1], keys]), jnp.concatenate([jnp.zeros_like(scale[:1]), scale])
+    )
+
+
+def _tell(state: RSPGState, params: Params, probes: GaussianProbes, values: jax.Array) -> Told:
+    """Mean of u_i (f(x + mu u_i) - f(x)) / mu over the directions whose values came."""
+    slope = (values[1:] - values[0]) / probes.scale[1:]
+    came = jnp.isfinite(slope)
+    weight = jnp.where(came, slope, 0) / jnp.maximum(jnp.sum(came), 1).astype(slope.dtype)
+
+    def add(total: Params, probe: tuple[jax.Array, jax.Array]) -> tuple[Params, None]:
+        key, along = probe
+        direction = gaussian_direction(key, params)
+        moved = jax.tree.map(lambda t, u: t + along.astype(t.dtype) * u, total, direction)
+        return moved, None
+
+    zeros = jax.tree.map(jnp.zeros_like, widen(params))
+    gradient, _ = jax.lax.scan(add, zeros, (probes.key[1:], weight))
+    return Told(gradient, state._replace(step=state.step + 1), values[0])
+
+
+def rspg_method(num_directions: int = 1, smoothing: float | None = None, key: Any = 0) -> Method:
+    """RSPG by the protocol of `method.py`; arguments as in `scale_by_rspg`."""
+    check_count("num_directions", num_directions)
+    if isinstance(num_directions, jax.core.Tracer):
+        raise TypeError(
+            "num_directions: got a traced value, wanted an int (it is a shape: under "
+            "optax.inject_hyperparams name it in static_args)."
+        )
+    check_positive("smoothing", smoothing, optional=True)
+    typed_key(key)
+    return one_kind(partial(_init, key), partial(_ask, num_directions, smoothing), _tell)
+
+
+def scale_by_rspg(
+    num_directions: int = 1,
+    smoothing: float | None = None,
+    *,
+    key: Any = 0,
+    evaluator: Evaluator | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    r"""Gradient of a Gaussian smoothing of f, estimated along random directions.
+
+    .. math:: G = \frac{1}{q} \sum_i \frac{f(x + \mu u_i) - f(x)}{\mu} u_i, \quad u_i \sim N(0, I)
+
+    A step takes q + 1 values. Directions are regenerated from their keys and never stored. The
+    proximal step and the randomised stopping of the full method are not here yet.
+
+    Args:
+        num_directions: q (static).
+        smoothing: mu, absolute. None: the square root of the machine epsilon of the parameters
+            (as perturbed: float32 or wider).
+        key: an int or a typed PRNG key; the directions follow from it.
+        evaluator: how probes are answered; None picks by the size of the parameters.
+
+    Returns:
+        A `GradientTransformationExtraArgs`; `update` wants `params` and the keyword `value_fn`.
+        Values that are not finite are left out of the mean. The state is a `ZerothOrderState`
+        around a `RSPGState`.
+
+    Raises:
+        ValueError, TypeError: an argument is out of its range, by name.
+
+    Example:
+        >>> import jax.numpy as jnp, zosah_jax
+        >>> tx = zosah_jax.scale_by_rspg(num_directions=4)
+        >>> x = jnp.ones(3)
+        >>> updates, state = tx.update(x, tx.init(x), x, value_fn=lambda x: (x**2).sum())
+        >>> updates.shape, zosah_jax.num_evaluations(state)
+        ((3,), 5)
+
+    References:
+        Ghadimi, Lan, Zhang, `Mini-batch Stochastic Approximation Methods for Nonconvex Stochastic
+        Composite Optimization <https://arxiv.org/abs/1308.6594>`_, 2013 (section 5).
+    """
+    return as_transformation(rspg_method(num_directions, smoothing, key), evaluator)
+
+
+def rspg(
+    learning_rate: optax.ScalarOrSchedule,
+    num_directions: int = 1,
+    smoothing: float | None = None,
+    *,
+    key: Any = 0,
+    evaluator: Evaluator | None = None,
+) -> optax.GradientTransformationExtraArgs:
+    """RSPG: `scale_by_rspg`, then x <- x - learning_rate * G.
+
+    Args:
+        learning_rate: gamma, or a schedule of it.
+        num_directions: as in `scale_by_rspg`.
+        smoothing: as in `scale_by_rspg`.
+        key: as in `scale_by_rspg`.
+        evaluator: as in `scale_by_rspg`.
+
+    Returns:
+        A `GradientTransformationExtraArgs`.
+
+    Raises:
+        ValueError, TypeError: an argument is out of its range, by name.
+
+    Example:
+        >>> import jax.numpy as jnp, zosah_jax
+        >>> tx = zosah_jax.rspg(0.1)
+        >>> out = zosah_jax.minimize(lambda x: (x**2).sum(), jnp.ones(3), tx, budget=400)
+        >>> bool(out.best_value < 1e-4)
+        True
+
+    References:
+        Ghadimi, Lan, Zhang, `Mini-batch Stochastic Approximation Methods for Nonconvex Stochastic
+        Composite Optimization <https://arxiv.org/abs/1308.6594>`_, 2013.
+    """
+    direction = scale_by_rspg(num_directions, smoothing, key=key, evaluator=evaluator)
+    return optax.chain(direction, optax.scale_by_learning_rate(learning_rate))  # type: ignore[return-value]

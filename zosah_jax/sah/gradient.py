@@ -1,0 +1,65 @@
+"""Gradient estimator: forward differences along the coordinates of V, and lengths of probes."""
+
+import jax
+import jax.numpy as jnp
+
+
+def step_length(
+    position: jax.Array, given: float | jax.Array | None, default: float | jax.Array
+) -> jax.Array:
+    """Step length at each coordinate, as the floating-point numbers will realise it.
+
+    Args:
+        position: coordinates x, any shape.
+        given: the user's absolute length, or None.
+        default: relative length where the user gives none: `default * max(1, |x|)`.
+
+    Returns:
+        (x + h) - x, which is h up to rounding; shape of `position`.
+    """
+    if given is None:
+        length = default * jnp.maximum(1, jnp.abs(position))
+    else:
+        length = jnp.full_like(position, given)
+    return (position + length) - position
+
+
+def sample_radius(
+    precision: float, base: jax.Array, hessian: jax.Array, *, symmetric: bool
+) -> jax.Array:
+    """Relative radius of the fresh Hessian samples that balances rounding and truncation.
+
+    A second difference over a distance l errs by about precision |f| / l^2 and, one-sided, by a
+    multiple of l, symmetric, of l^2: l = (precision |f| / |A|)^(1/3) or ^(1/4), kept within
+    precision^0.4 .. precision^0.25, with f and A from the step before. Where there is none,
+    |f| / |A| counts as 1.
+
+    Args:
+        precision: machine epsilon of a value of f.
+        base: last base value, scalar; NaN if there is none.
+        hessian: last fitted (a11, a12, a22), shape (J, 3); zeros if there is none.
+        symmetric: whether the samples are.
+
+    Returns:
+        Scalar, in units of max(1, |x_i|).
+    """
+    size = jnp.sqrt(jnp.mean(hessian**2))
+    ratio = jnp.abs(base) / jnp.where(size > 0, size, 1)
+    ratio = jnp.where(jnp.isfinite(ratio) & (size > 0), ratio, 1)
+    power = 1 / 4 if symmetric else 1 / 3
+    return jnp.clip((precision * ratio) ** power, precision**0.4, precision**0.25)
+
+
+def forward_differences(base: jax.Array, values: jax.Array, smoothing: jax.Array) -> jax.Array:
+    """Forward differences g_i = (f(x + eps_i e_i) - f(x)) / eps_i; NaN where a value is missing.
+
+    Args:
+        base: f(x), scalar.
+        values: f(x + eps_i e_i), shape (J, 2).
+        smoothing: eps_i, shape (J, 2).
+
+    Returns:
+        Shape (J, 2).
+    """
+    difference = (values - base) / smoothing
+    return jnp.where(jnp.isfinite(difference), difference, jnp.nan)

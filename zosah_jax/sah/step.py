@@ -1,0 +1,272 @@
+"""The step of ZO-SAH (arXiv 2507.06125): the boxes of the paper's diagram, in their order.
+
+    subspaces -> cache -> gradient -> hessian -> spectrum -> update
+
+State k at x: 1. every T steps, m coordinates in m/2 pairs; 2. forward differences along them;
+3. samples for each pair's Hessian, fresh at the switching step and cached after it; 4. a quadratic
+fitted to them; 5. |eigenvalues|, floored; 6. v_j = A_j^-1 g_j for every pair at once.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zosah_jax.checks import typed_key
+from zosah_jax.method import Method, Round, Told
+from zosah_jax.params import (
+    Address,
+    Params,
+    add_at,
+    dimension,
+    gather,
+    precision,
+    working_dtype,
+)
+from zosah_jax.probes import CoordinateProbes
+from zosah_jax.sah.cache import Cache, Visit, begin, empty_cache, push
+from zosah_jax.sah.gradient import forward_differences, sample_radius, step_length
+from zosah_jax.sah.hessian import equations, fit_hessian
+from zosah_jax.sah.options import Options
+from zosah_jax.sah.spectrum import newton_direction
+from zosah_jax.sah.subspaces import check_subspace_dim, default_period, draw_subspaces
+
+# Points of the fresh samples in units of the radius. Three unknowns need three; the paper's "small
+# grid" is read as the eight neighbours.
+_GRIDS = {
+    "minimal": np.array([(-1, 0), (0, -1), (1, 1)]),
+    "paper": np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]),
+}
+
+
+class SAHInfo(NamedTuple):
+    """Diagnostics of the last step; nothing depends on them.
+
+    Attributes:
+        eigenvalues: of each fitted 2x2 Hessian, largest first, before the floor, shape (m/2, 2).
+        gradient: estimated gradient in each subspace, shape (m/2, 2).
+    """
+
+    eigenvalues: jax.Array
+    gradient: jax.Array
+
+
+class SAHState(NamedTuple):
+    """State of ZO-SAH. J = m/2; floats are in the working dtype, float32 or wider.
+
+    Attributes:
+        key: typed PRNG key, never advanced: the subspaces follow from it and the step.
+        step: number k of the coming step, int32.
+        period: T, int32.
+        subspaces: the coordinates of each W_j, leaves of shape (J, 2).
+        cache: the values of the two preceding steps.
+        hessian: (a11, a12, a22) of each W_j as last fitted, shape (J, 3).
+        info: diagnostics.
+    """
+
+    key: jax.Array
+    step: jax.Array
+    period: jax.Array
+    subspaces: Address
+    cache: Cache
+    hessian: jax.Array
+    info: SAHInfo
+
+
+def zosah_method(options: Options) -> Method:
+    """ZO-SAH by the protocol of `method.py`."""
+    switching = Round(partial(_ask_switching, options), partial(_tell_switching, options))
+    following = Round(partial(_ask_following, options), partial(_tell_following, options))
+    return Method(partial(_init, options), ((switching,), (following,)), _kind)
+
+
+def _init(options: Options, params: Params) -> SAHState:
+    d = dimension(params)
+    pairs = check_subspace_dim(options.subspace_dim, d) // 2
+    period = default_period(d) if options.period is None else options.period
+    dtype = working_dtype(params)
+    return SAHState(
+        key=typed_key(options.key),
+        step=jnp.zeros((), jnp.int32),
+        period=jnp.asarray(period, jnp.int32),
+        subspaces=Address(jnp.zeros((pairs, 2), jnp.int32), jnp.zeros((pairs, 2), jnp.uint32)),
+        cache=empty_cache(pairs, len(_GRIDS[options.grid]), dtype),
+        hessian=jnp.zeros((pairs, 3), dtype),
+        info=SAHInfo(jnp.zeros((pairs, 2), dtype), jnp.zeros((pairs, 2), dtype)),
+    )
+
+
+def _kind(state: SAHState) -> jax.Array:
+    """0 at a switching step, 1 at any other."""
+    return (state.step % state.period != 0).astype(jnp.int32)
+
+
+# --- ask ------------------------------------------------------------------------------------------
+
+
+def _ask_switching(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
+    """The parameters, a forward probe a coordinate, and a grid in each new subspace."""
+    pairs = len(state.subspaces.leaf)
+    number = state.step // state.period
+    subspaces = draw_subspaces(state.key, number, params, 2 * pairs)
+    position = gather(params, subspaces)
+    relative = sample_radius(
+        precision(params),
+        state.cache.previous.base,
+        state.hessian,
+        symmetric=options.grid == "paper",
+    )
+    radius = step_length(position, options.radius, relative)
+    grid = jnp.asarray(_GRIDS[options.grid], radius.dtype)
+    offset = grid[None] * radius[:, None, :]
+    return _probes(
+        subspaces, jnp.concatenate([_forward(options, params, position), offset], axis=1)
+    )
+
+
+def _ask_following(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
+    """The parameters and a forward probe a coordinate."""
+    position = gather(params, state.subspaces)
+    return _probes(state.subspaces, _forward(options, params, position))
+
+
+def _forward(options: Options, params: Params, position: jax.Array) -> jax.Array:
+    """Offsets of the forward probes, shape (J, 2, 2)."""
+    smoothing = step_length(position, options.smoothing, precision(params) ** 0.5)
+    return smoothing[:, :, None] * jnp.eye(2, dtype=smoothing.dtype)[None]
+
+
+def _probes(subspaces: Address, offset: jax.Array) -> CoordinateProbes:
+    """The base probe, then the probes of each pair: offsets of shape (J, n, 2)."""
+    _, samples, _ = offset.shape
+
+    def each(x: jax.Array) -> jax.Array:
+        return jnp.concatenate([x[:1], jnp.repeat(x, samples, axis=0)])
+
+    flat = offset.reshape(-1, 2)
+    address = Address(each(subspaces.leaf), each(subspaces.index))
+    return CoordinateProbes(address, jnp.concatenate([jnp.zeros_like(flat[:1]), flat]))
+
+
+# --- tell -----------------------------------------------------------------------------------------
+
+
+def _seen(
+    state: SAHState, params: Params, probes: CoordinateProbes, values: jax.Array
+) -> tuple[Address, Visit]:
+    """The subspaces that were asked about, and what was seen around the parameters in them."""
+    pairs = len(state.subspaces.leaf)
+    samples = (len(probes) - 1) // pairs
+    subspaces = Address(*(x[1::samples] for x in probes.address))
+    visit = Visit(
+        position=gather(params, subspaces),
+        base=values[0],
+        offset=probes.offset[1:].reshape(pairs, samples, 2),
+        value=values[1:].reshape(pairs, samples),
+    )
+    return subspaces, visit
+
+
+def _part(visit: Visit, samples: slice) -> Visit:
+    return visit._replace(offset=visit.offset[:, samples], value=visit.value[:, samples])
+
+
+def _tell_switching(
+    options: Options,
+    state: SAHState,
+    params: Params,
+    probes: CoordinateProbes,
+    values: jax.Array,
+) -> Told:
+    subspaces, visit = _seen(state, params, probes, values)
+    now, fresh = _part(visit, slice(0, 2)), _part(visit, slice(2, None))
+    told = _newton(
+        options,
+        state._replace(subspaces=subspaces, cache=begin(now, fresh)),
+        params,
+        now,
+        samples=[fresh],
+        previous=None,
+    )
+    return _or_retreat(told, state, params, next_step=state.step)
+
+
+def _tell_following(
+    options: Options,
+    state: SAHState,
+    params: Params,
+    probes: CoordinateProbes,
+    values: jax.Array,
+) -> Told:
+    _, now = _seen(state, params, probes, values)
+    told = _newton(
+        options,
+        state._replace(cache=push(state.cache, now)),
+        params,
+        now,
+        samples=list(state.cache),
+        previous=state.hessian,
+    )
+    return _or_retreat(told, state, params, next_step=state.step + 1)
+
+
+def _or_retreat(told: Told, state: SAHState, params: Params, *, next_step: jax.Array) -> Told:
+    """The step, unless its base value is missing: differences without a centre tell nothing.
+
+    Then nothing is learnt, a switch is put off to the next step, and the parameters go half the way
+    back to where they last had a value, if anywhere.
+    """
+    lost = ~jnp.isfinite(told.value)
+    last = state.cache.previous
+    away = (gather(params, state.subspaces) - last.position) / 2
+    back = _embed(params, state.subspaces, jnp.where(jnp.isfinite(last.base), away, 0))
+
+    def unless_lost(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda n, o: jnp.where(lost, o, n), new, old)
+
+    changed = ("step", "subspaces", "cache", "hessian", "info")
+    before = state._replace(step=next_step)
+    after = {
+        name: unless_lost(getattr(told.state, name), getattr(before, name)) for name in changed
+    }
+    return Told(unless_lost(told.updates, back), told.state._replace(**after), told.value)
+
+
+def _newton(
+    options: Options,
+    state: SAHState,
+    params: Params,
+    now: Visit,
+    *,
+    samples: list[Visit],
+    previous: jax.Array | None,
+) -> Told:
+    """Fit every pair's quadratic and step to its minimum."""
+    smoothing = jnp.diagonal(now.offset, axis1=1, axis2=2)
+    differences = forward_differences(now.base, now.value, smoothing)
+    largest = jnp.max(jnp.where(jnp.isfinite(now.value), jnp.abs(now.value), 0))
+    gradient, hessian = fit_hessian(
+        [equations(visit, now.position, now.base, options.cached) for visit in samples],
+        differences,
+        smoothing,
+        previous,
+        fit=options.fit,
+        prior=options.prior,
+        ridge=options.ridge,
+        noise=precision(params) * largest,
+    )
+    direction, eigenvalues = newton_direction(
+        gradient, hessian, options.eigenvalue_floor, options.floor
+    )
+    state = state._replace(
+        step=state.step + 1, hessian=hessian, info=SAHInfo(eigenvalues, gradient)
+    )
+    return Told(_embed(params, state.subspaces, direction), state, now.base)
+
+
+def _embed(params: Params, subspaces: Address, direction: jax.Array) -> Params:
+    """Directions of all pairs as one update of the parameters; zero elsewhere."""
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), working_dtype(leaf)), params)
+    return add_at(zeros, subspaces, direction)
