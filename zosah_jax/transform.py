@@ -50,7 +50,7 @@ def as_transformation(
 
     Its `update(updates, state, params, *, value_fn)` ignores the incoming updates (zeros or None
     will do) and returns the method's, in the dtypes of the parameters and the direction of a
-    gradient.
+    gradient. Call it under `jax.jit`: called bare, it is compiled anew at every step.
 
     Args:
         method: what to ask and what to make of the answers.
