@@ -12,7 +12,7 @@ moves it on.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,8 +34,6 @@ except ModuleNotFoundError as error:  # only Flax itself: what it lacks is its o
 from zosah_jax.checks import typed_key
 from zosah_jax.params import Params
 
-Model = TypeVar("Model", bound=nnx.Module)
-
 _MODEL_FN = "a callable loss_fn(model, *batch) that returns a real scalar"
 
 
@@ -43,7 +41,7 @@ _MODEL_FN = "a callable loss_fn(model, *batch) that returns a real scalar"
 
 
 def value_fn(
-    model: Model, loss_fn: Callable[..., Any], *batch: Any, wrt: Any = nnx.Param
+    model: nnx.Module, loss_fn: Callable[..., Any], *batch: Any, wrt: Any = nnx.Param
 ) -> Callable[[Params], Any]:
     r"""Loss of an nnx model as a pure function of its parameters alone.
 
@@ -93,7 +91,7 @@ def value_fn(
 
 
 def update_statistics(
-    model: Model, loss_fn: Callable[..., Any], *batch: Any, wrt: Any = nnx.Param
+    model: nnx.Module, loss_fn: Callable[..., Any], *batch: Any, wrt: Any = nnx.Param
 ) -> jax.Array:
     """One forward pass that moves on all of a model that is no parameter.
 
@@ -134,7 +132,7 @@ def update_statistics(
 
 
 def train_step(
-    model: Model, optimizer: nnx.Optimizer, loss_fn: Callable[..., Any], *batch: Any
+    model: nnx.Module, optimizer: nnx.Optimizer, loss_fn: Callable[..., Any], *batch: Any
 ) -> jax.Array:
     """A step of an `nnx.Optimizer` from values alone, then `update_statistics`.
 
