@@ -157,15 +157,13 @@ def read(name: str, path: Path) -> ImageData:
     batches: dict[str, Part] = {}
     files: dict[str, dict[str, list[np.ndarray]]] = {"train": {}, "test": {}}
     expected = (*FORMATS[name].train, FORMATS[name].test)
-    for member, content in _members(path):
+    for member, content in _members(path, lambda m: m.name in expected or _is_image(m)):
         where = f"{path}, {member}"
         if member.name in expected:
-            batch = Part(*read_batch(content(), FORMATS[name].labels, where))
+            batch = Part(*read_batch(content, FORMATS[name].labels, where))
             batches[member.name] = checked(batch, FORMATS[name].classes, where)
-        elif member.suffix.lower() in _SUFFIXES and len(member.parts) >= 2:
-            part, label = member.parts[-3] if len(member.parts) > 2 else "", member.parts[-2]
-            if part in files:
-                files[part].setdefault(label, []).append(_decode(content(), where))
+        else:
+            files[member.parts[-3]].setdefault(member.parts[-2], []).append(_decode(content, where))
     if batches:
         return _joined(name, batches, path)
     if files["train"] or files["test"]:
@@ -206,21 +204,29 @@ def checked(part: Part, classes: int, where: str) -> Part:
     return Part(images, labels.astype(np.int32))
 
 
-def _members(path: Path) -> Iterator[tuple[PurePosixPath, Callable[[], bytes]]]:
-    """Names and contents of the files in a folder or a tar, in an order that does not vary."""
+def _is_image(member: PurePosixPath) -> bool:
+    """Whether a name ends as train/<class>/<name>.png or test/<class>/<name>.png."""
+    *_, part, _, name = ("", "", *member.parts)
+    return part in ("train", "test") and PurePosixPath(name).suffix.lower() in _SUFFIXES
+
+
+def _members(
+    path: Path, wanted: Callable[[PurePosixPath], bool]
+) -> Iterator[tuple[PurePosixPath, bytes]]:
+    """Names and contents of the wanted files in a folder or a tar, in a fixed order."""
     if path.is_dir():
         for file in sorted(path.rglob("*")):
-            if file.is_file():
-                # its own name too, so that train/ may be given without its parent
-                yield PurePosixPath(path.name) / file.relative_to(path).as_posix(), file.read_bytes
+            # the folder's own name too, so that train/ may be given without its parent
+            name = PurePosixPath(path.name) / file.relative_to(path).as_posix()
+            if wanted(name) and file.is_file():
+                yield name, file.read_bytes()
         return
     try:
         with tarfile.open(path) as archive:
             for member in archive:
-                if member.isfile():
-                    file = archive.extractfile(member)
-                    assert file is not None
-                    yield PurePosixPath(member.name), file.read
+                file = archive.extractfile(member) if wanted(PurePosixPath(member.name)) else None
+                if file is not None:
+                    yield PurePosixPath(member.name), file.read()
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         raise InputError(
             f"{path}: got {type(error).__name__}: {error}; wanted a whole tar archive: it is cut "
@@ -275,7 +281,7 @@ def _labelled(name: str, files: dict[str, dict[str, list[np.ndarray]]], path: Pa
 def _read_npz(name: str, path: Path) -> ImageData:
     """Arrays x and y, and x_test and y_test; without these the last fifth is held out."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = {key: arrays[key] for key in arrays.files}
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, zlib.error, KeyError) as error:
         raise InputError(
