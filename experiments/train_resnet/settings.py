@@ -74,7 +74,7 @@ class Setting:
 # What was tuned, and how, is told in README.md.
 RECIPES: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {
     ("digits", "zosah"): (1.0, {"subspace_dim": 64}),
-    ("digits", "rspg"): (0.1, {"num_directions": 16}),
+    ("digits", "rspg"): (0.03, {"num_directions": 4}),
 }
 """(data set, method) -> learning rate and options, where the command line names none."""
 
