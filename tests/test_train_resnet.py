@@ -1,6 +1,7 @@
 """Networks trained by the experiment: counted, resumed bit by bit, refused where need be."""
 
 import doctest
+import functools
 import json
 from dataclasses import replace
 
@@ -21,7 +22,7 @@ from experiments.train_resnet import settings as settings_module
 from experiments.train_resnet.run import measure
 from experiments.train_resnet.settings import parse_options
 from experiments.train_resnet.training import loss_fn, prepare, spent
-from zosah_jax.integrations.flax import value_fn
+from zosah_jax.integrations.flax import train_step, value_fn
 
 
 class TinyNet(nnx.Module):
@@ -45,9 +46,16 @@ def made(number=24, classes=3):
     return ImageData(part, part, classes, "made")
 
 
+@functools.cache
+def prepared(setting):
+    """A run made ready, compiled once for all tests that ask for it."""
+    return prepare(setting, made())
+
+
 @pytest.fixture
 def data(monkeypatch):
     monkeypatch.setitem(NETWORKS, "tiny", TinyNet)
+    monkeypatch.setattr(running, "prepare", lambda setting, data: prepared(setting))
     return made()
 
 
@@ -68,28 +76,43 @@ def test_networks_have_their_parameters(name):
     assert logits.shape == (2, 10)
 
 
-@pytest.mark.slow
-def test_resnet_trains_from_values():
-    model = NETWORKS["resnet8"]((8, 8, 3), 4, nnx.Rngs(0))
-    images = jax.random.normal(jax.random.key(0), (4, 8, 8, 3))
-    f = value_fn(model, loss_fn, images, jnp.arange(4))
-    params = nnx.as_pure(nnx.state(model, nnx.Param))
-    tx = zosah_jax.rspg(1e-3, num_directions=4)
-    run = jax.jit(lambda params: zosah_jax.minimize(f, params, tx, budget=20).history.value)
-    values = run(params)
-    assert values[3] < values[0]
-    assert np.isfinite(values[:4]).all()
+def test_step_of_a_resnet_is_strict_in_shapes_and_dtypes():
+    model = nnx.eval_shape(lambda: NETWORKS["resnet8"]((32, 32, 3), 10, nnx.Rngs(0)))
+    optimizer = nnx.eval_shape(
+        lambda m: nnx.Optimizer(m, zosah_jax.rspg(0.1), wrt=nnx.Param), model
+    )
+    images = jax.ShapeDtypeStruct((4, 32, 32, 3), "float32")
+    labels = jax.ShapeDtypeStruct((4,), "int32")
+
+    def step(model, optimizer, images, labels):
+        return train_step(model, optimizer, loss_fn, images, labels)
+
+    loss = nnx.eval_shape(step, model, optimizer, images, labels)
+    assert (loss.shape, loss.dtype) == ((), "float32")
 
 
 # --- a run ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", ["zosah", "rspg"])
+RUNS = {
+    "zosah": {"learning_rate": 0.5, "momentum": 0.5, "schedule": "cosine"},
+    "rspg": {
+        "methods": ("rspg",),
+        "subspace_dim": None,
+        "num_directions": 3,
+        "batch_size": 24,
+        "learning_rate": 0.5,
+        "momentum": 0.9,
+        "weight_decay": 0.1,
+        "schedule": "cosine",
+    },
+}
+
+
+@pytest.mark.parametrize("method", RUNS)
 def test_history_and_count(data, method, capsys):
-    changes = {"learning_rate": 0.5, "subspace_dim": None, "num_directions": None}
-    changes |= {"zosah": {"subspace_dim": 4}, "rspg": {"num_directions": 3}}[method]
-    [setting] = asked(methods=(method,), **changes)
-    history, state = running.train(setting, prepare(setting, data), None, False)
+    [setting] = asked(**RUNS[method])
+    history, state = running.train(setting, prepared(setting), None, False)
     # 11 values, then 5 a step; or 4 a step; each mark is passed by less than a step
     expected = {"zosah": [0, 16, 31, 47, 57], "rspg": [0, 16, 32, 48, 60]}[method]
     assert history["spent"] == expected
@@ -105,35 +128,27 @@ def test_history_and_count(data, method, capsys):
 
 
 def test_step_is_the_one_of_optax_on_the_same_batch(data):
-    [setting] = asked(
-        methods=("rspg",),
-        num_directions=3,
-        subspace_dim=None,
-        batch_size=24,
-        learning_rate=0.5,
-        momentum=0.9,
-        weight_decay=0.1,
-        schedule="cosine",
-        budget=8,
-    )
-    training = prepare(setting, data)
+    [setting] = asked(**RUNS["rspg"])
+    training = prepared(setting)
     start = training.start(0)
-    ours = training.advance(start, 8)
+    ours = training.advance(start, 8)  # two steps
     model = TinyNet((2, 2, 1), 3, nnx.Rngs(0))
     f = value_fn(model, loss_fn, jnp.asarray(data.train.images), jnp.asarray(data.train.labels))
     tx = zosah_jax.scale_by_rspg(3, key=0)
-    params, state, trace = start.params, tx.init(start.params), 0.0
+    params, state, trace = start.params, tx.init(start.params), None
+    update = jax.jit(lambda params, state: tx.update(None, state, params, value_fn=f))
     for count in (0, 4):
-        direction, state = tx.update(None, state, params, value_fn=f)
+        direction, state = update(params, state)
         direction = jax.tree.map(lambda u, p: u + 0.1 * p, direction, params)
-        before = trace if count else jax.tree.map(jnp.zeros_like, direction)
-        trace = jax.tree.map(lambda u, t: u + 0.9 * t, direction, before)
-        rate = 0.5 * 0.5 * (1 + np.cos(np.pi * count / 8))
-        params = jax.tree.map(lambda p, t, rate=rate: p - rate * t, params, trace)
+        trace = jax.tree.map(lambda u, t: u + 0.9 * t, direction, trace) if trace else direction
+        rate = 0.5 * 0.5 * (1 + np.cos(np.pi * count / 60))
+        params = jax.tree.map(lambda p, t, r=rate: np.float32(p - r * t), params, trace)
     # the batch is a permutation of the data: the means differ by rounding, over the smoothing
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-2, atol=2e-2), ours.params, params
     )
+    moved = jax.tree.map(lambda a, b: float(abs(a - b).max()), ours.params, start.params)
+    assert max(jax.tree.leaves(moved)) > 0.2
 
 
 # --- checkpoints ---------------------------------------------------------------------------------
@@ -158,7 +173,7 @@ def interrupt_after(monkeypatch, saves):
 
 @pytest.mark.slow
 def test_resumed_run_ends_bitwise_equal(data, tmp_path, monkeypatch):
-    settings = asked(learning_rate=0.5, momentum=0.5, schedule="cosine")
+    settings = asked(**RUNS["zosah"])
     undisturbed = measure(settings, data)
     with monkeypatch.context() as context:
         interrupt_after(context, 3)
@@ -177,17 +192,21 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def zosah(**changes):
+    return asked(**(RUNS["zosah"] | changes))
+
+
 @pytest.mark.slow
 def test_checkpoint_of_another_run_is_refused_and_kept(data, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"resume: got the folder .* wanted one that holds a run"):
-        measure(asked(), data, checkpoints=tmp_path, resume=True)
+        measure(zosah(), data, checkpoints=tmp_path, resume=True)
     with monkeypatch.context() as context:
         interrupt_after(context, 1)
         with pytest.raises(Interrupted):
-            measure(asked(), data, checkpoints=tmp_path)
+            measure(zosah(), data, checkpoints=tmp_path)
     before = contents(tmp_path)
     with pytest.raises(InputError, match="which holds a run; pass --resume"):
-        measure(asked(), data, checkpoints=tmp_path)
+        measure(zosah(), data, checkpoints=tmp_path)
     for changes, match in (
         ({"network": "convnet"}, "network = 'tiny', wanted 'convnet'"),
         ({"subspace_dim": 2}, r"options = \[\['subspace_dim', 4\]\], wanted \[\['subspace_dim', 2"),
@@ -195,27 +214,27 @@ def test_checkpoint_of_another_run_is_refused_and_kept(data, tmp_path, monkeypat
         ({"batch_size": 12}, "batch_size = 8, wanted 12"),
     ):
         with pytest.raises(InputError, match=match):
-            measure(asked(**changes), data, checkpoints=tmp_path, resume=True)
+            measure(zosah(**changes), data, checkpoints=tmp_path, resume=True)
     other = data._replace(test=made(6).test)
     with pytest.raises(InputError, match=r"with data = 'made, [0-9a-f]*', wanted 'made, "):
-        measure(asked(), other, checkpoints=tmp_path, resume=True)
+        measure(zosah(), other, checkpoints=tmp_path, resume=True)
     with monkeypatch.context() as context:
         context.setattr(zosah_jax, "__version__", "9.9")
         with pytest.raises(InputError, match=r"zosah_jax = '0\.1\.0', wanted '9\.9'\. Nothing was"):
-            measure(asked(), data, checkpoints=tmp_path, resume=True)
+            measure(zosah(), data, checkpoints=tmp_path, resume=True)
     assert contents(tmp_path) == before
     # a method's folder has its name: another one meets it only where it was renamed
     (tmp_path / "zosah-0").rename(tmp_path / "rspg-0")
     with pytest.raises(InputError, match="method = 'zosah', wanted 'rspg'"):
         measure(
-            asked(methods=("rspg",), subspace_dim=None), data, checkpoints=tmp_path, resume=True
+            zosah(methods=("rspg",), subspace_dim=None), data, checkpoints=tmp_path, resume=True
         )
     (tmp_path / "rspg-0").rename(tmp_path / "zosah-0")
     assert contents(tmp_path) == before
     for file in (tmp_path / "zosah-0").rglob("metadata"):  # half a checkpoint
         file.write_bytes(file.read_bytes()[:5])
     with pytest.raises(InputError, match="cannot be read"):
-        measure(asked(), data, checkpoints=tmp_path, resume=True)
+        measure(zosah(), data, checkpoints=tmp_path, resume=True)
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -225,27 +244,25 @@ def test_checkpoint_of_another_run_is_refused_and_kept(data, tmp_path, monkeypat
 def test_experiment(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train_resnet.image_data, "load", lambda name, folder: data)
     config = train_resnet.Config(
-        network="tiny", subspace_dim=4, budget=60, points=3, seeds=(0, 1), out=tmp_path / "out"
+        network="tiny", budget=60, points=4, seeds=(0, 1), out=tmp_path / "out", **RUNS["rspg"]
     )
     train_resnet.main(config)
     record = json.loads((tmp_path / "out" / "results.json").read_text())
     assert record["command"] == (
-        "python -m experiments.train_resnet --network tiny --subspace-dim 4 --budget 60 --points 3 "
-        "--seeds 0 1"
+        "python -m experiments.train_resnet --network tiny --methods rspg --learning-rate 0.5 "
+        "--momentum 0.9 --weight-decay 0.1 --schedule cosine --num-directions 3 --batch-size 24 "
+        "--budget 60 --points 4 --seeds 0 1"
     )
     assert "flax" in record["versions"]
     results = record["results"]
     assert [(run["method"], run["seed"]) for run in results["runs"]] == [
-        ("zosah", 0),
-        ("zosah", 1),
         ("rspg", 0),
         ("rspg", 1),
     ]
-    first, second = (run["history"] for run in results["runs"][:2])
+    first, second = (run["history"] for run in results["runs"])
     assert first["loss"][1] != second["loss"][1]
-    assert results["methods"]["rspg"]["options"] == {"num_directions": 16}  # m is ZO-SAH's alone
     out = capsys.readouterr().out
-    assert "ZO-SAH, learning rate 1, subspace dim 4" in out
+    assert "RSPG, learning rate 0.5, num directions 3" in out
     assert (tmp_path / "out" / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -282,6 +299,11 @@ def test_options_reach_the_constructor(data):
         "grid": "paper",
     }
     assert parse_options(None) == {}
+    both = asked(methods=("zosah", "rspg"), num_directions=2)
+    assert [dict(setting.options) for setting in both] == [
+        {"subspace_dim": 4},
+        {"num_directions": 2},
+    ]
     [cifar] = train_resnet.runs(
         train_resnet.Config(
             dataset="cifar10", methods=("zosah",), learning_rate=1.0, seeds=(0,), points=3

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from matplotlib.ticker import MaxNLocator
+
 from experiments import style
 from experiments.train_resnet.table import described
 
@@ -31,6 +33,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
             accuracies.axhline(100 * goal, color="#888888", linewidth=1, zorder=1)
         for axes in (losses, accuracies):
             axes.set_xlim(0, results["budget"])
+            axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.xaxis.set_major_formatter("{x:,.0f}")
         accuracies.legend(loc="lower right")
         figure.suptitle(
