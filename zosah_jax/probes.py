@@ -48,6 +48,25 @@ class CoordinateProbes:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class CoordinateUpdate:
+    """An update of a few addressed coordinates, described: it takes no memory for the others.
+
+    Attributes:
+        address: the coordinates, distinct, leaves of any shape.
+        amount: how much, same shape, in the working dtype and the direction of a gradient.
+    """
+
+    address: Address
+    amount: jax.Array
+
+    def dense(self, params: Params) -> Params:
+        """The update as a pytree like the parameters, in float32 or wider; zero elsewhere."""
+        zeros = jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), working_dtype(x)), params)
+        return add_at(zeros, self.address, self.amount)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class GaussianProbes:
     """Probes along standard normal directions, regenerated from their keys and never stored.
 

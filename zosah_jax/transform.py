@@ -12,6 +12,7 @@ from zosah_jax.evaluate import Evaluator, automatic, bind_extra
 from zosah_jax.lanes import lane_by_lane
 from zosah_jax.method import Method, Round, State, values_per_step
 from zosah_jax.params import Params, check_params, working_dtype
+from zosah_jax.probes import CoordinateUpdate
 
 
 class Info(NamedTuple):
@@ -50,7 +51,7 @@ def as_transformation(
 
     Its `update(updates, state, params, *, value_fn)` ignores the incoming updates (zeros or None
     will do) and returns the method's, in the dtypes of the parameters and the direction of a
-    gradient.
+    gradient. Call it under `jax.jit`: called bare, it is compiled anew at every step.
 
     Args:
         method: what to ask and what to make of the answers.
@@ -119,7 +120,10 @@ def _take_step(
         state = told.state
         missing += jnp.sum(~jnp.isfinite(values)).astype(jnp.int32)
     assert told is not None
-    updates = jax.tree.map(lambda u, p: u.astype(jnp.result_type(p)), told.updates, params)
+    updates = told.updates
+    if isinstance(updates, CoordinateUpdate):
+        updates = updates.dense(params)
+    updates = jax.tree.map(lambda u, p: u.astype(jnp.result_type(p)), updates, params)
     return updates, state, Info(told.value, missing)
 
 
