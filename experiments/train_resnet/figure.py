@@ -11,7 +11,7 @@ from experiments.train_resnet.table import described
 
 def draw(results: dict[str, Any], path: Path) -> None:
     """Write the PNG."""
-    with style.figure(path, 13.6, 5.6) as figure:
+    with style.figure(path, 12.6, 5.2) as figure:
         losses, accuracies = figure.subplots(1, 2)
         for method, found in results["methods"].items():
             label = f"{style.label(method)}, {described(found)}"
