@@ -175,6 +175,8 @@ print(f"90% after {there:,.0f} values, or {there / d:.1f} times the number of pa
 fig, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6))
 left.plot(spent, losses, color=VERMILLION)
 left.set(yscale="log", xlabel="function values spent", ylabel="training loss")
+left.set_yticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
+left.set_yticks([], minor=True)
 left.set_title("The loss, by values alone")
 right.plot(spent, 100 * stale, "--", color=BLUE)
 right.plot(spent, 100 * known, color=VERMILLION)

@@ -26,6 +26,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
                     **look,
                 )
         losses.set(yscale="log", xlabel="function values spent", ylabel="loss on the batches")
+        style.plain_ticks(losses.yaxis)
         losses.set_title("What the method sees")
         accuracies.set(xlabel="function values spent", ylabel="test accuracy, %", ylim=(0, 101))
         accuracies.set_title("What the network knows")
