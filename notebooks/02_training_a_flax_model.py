@@ -216,32 +216,28 @@ class Deep(nnx.Module):
 
 
 def needs(depth):
-    """Memory of a step beside its arguments, in MB: backpropagation, and values one by one."""
-    deep = Deep(depth, nnx.Rngs(0))
+    """Memory of a step beside its arguments, in MB: backpropagation, and RSPG one by one."""
+    deep = nnx.eval_shape(lambda: Deep(depth, nnx.Rngs(0)))  # shapes alone: nothing is run
     params = nnx.as_pure(nnx.state(deep, nnx.Param))
-    x, y = jnp.ones((8192, 64)), jnp.zeros(8192, jnp.int32)
+    x = jax.ShapeDtypeStruct((8192, 64), "float32")
+    y = jax.ShapeDtypeStruct((8192,), "int32")
+    theirs, ours = optax.sgd(0.1), zosah_jax.rspg(0.1, evaluator=zosah_jax.one_by_one())
 
-    def loss(params):
-        return value_fn(deep, loss_fn, x, y)(params)
+    def backpropagation(params, state, x, y):
+        grads = jax.grad(value_fn(deep, loss_fn, x, y))(params)
+        return theirs.update(grads, state, params)
 
-    evaluator = zosah_jax.one_by_one()
-    ours = zosah_jax.zosah(1.0, evaluator=evaluator)
-    theirs = optax.sgd(0.1)
-    steps = {
-        "backpropagation": (
-            lambda p, s: theirs.update(jax.grad(loss)(p), s, p),
-            theirs.init(params),
-        ),
-        "values": (lambda p, s: ours.update(None, s, p, value_fn=loss), ours.init(params)),
-    }
+    def values(params, state, x, y):
+        return ours.update(None, state, params, value_fn=value_fn(deep, loss_fn, x, y))
+
     found = {}
-    for name, (one, state) in steps.items():
-        compiled = jax.jit(one).lower(params, state).compile()
-        found[name] = compiled.memory_analysis().temp_size_in_bytes / 1e6
+    for step, tx in ((backpropagation, theirs), (values, ours)):
+        lowered = jax.jit(step).lower(params, jax.eval_shape(tx.init, params), x, y)
+        found[step.__name__] = lowered.compile().memory_analysis().temp_size_in_bytes / 1e6
     return found
 
 
-DEPTHS = (2, 8, 16)
+DEPTHS = (2, 6, 10)
 memory = [needs(depth) for depth in DEPTHS]
 
 # %%
