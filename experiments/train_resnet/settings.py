@@ -13,13 +13,14 @@ from experiments.image_data import DATASETS
 from experiments.networks import NETWORKS
 from zosah_jax.evaluate import Evaluator
 
-EvaluatorName = Literal["automatic", "one_by_one", "chunks"]
+EvaluatorName = Literal["automatic", "one_by_one", "chunks", "grouped"]
 ScheduleName = Literal["constant", "cosine"]
 
 EVALUATORS: dict[EvaluatorName, Callable[[int], Evaluator | None]] = {
     "automatic": lambda chunk: None,
     "one_by_one": lambda chunk: zosah_jax.one_by_one(),
     "chunks": zosah_jax.in_chunks,
+    "grouped": lambda chunk: zosah_jax.grouped(),
 }
 """Name -> constructor(probes in a chunk); None is the library's own choice."""
 
