@@ -25,7 +25,7 @@ from experiments.rosenbrock import __main__ as rosenbrock
 from experiments.rosenbrock.run import path
 from zosah_jax import METHODS, PAPER_READING, History, rspg, zosah
 
-NAMES = ("logistic_regression", "overhead", "readings", "rosenbrock")
+NAMES = ("logistic_regression", "overhead", "readings", "rosenbrock", "train_resnet")
 PNG = b"\x89PNG"
 
 
