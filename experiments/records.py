@@ -19,7 +19,7 @@ from experiments.errors import InputError
 _EXPERIMENTS = Path(__file__).parent
 _PACKAGES = ("zosah_jax", "jax", "jaxlib", "optax", "numpy", "scipy")
 # Options that say where things lie on this machine, not what is run.
-_PLACES = ("out", "data_dir", "checkpoints", "resume")
+_PLACES = ("out", "data_dir", "checkpoints", "resume", "deepzero")
 _DIGITS = 8
 
 
