@@ -7,9 +7,26 @@ import optax
 import pytest
 
 import zosah_jax
-from zosah_jax import in_chunks, minimize, rspg, scale_by_zosah, zosah
+from zosah_jax import (
+    automatic,
+    grouped,
+    in_chunks,
+    minimize,
+    rspg,
+    scale_by_zosah,
+    sharded,
+    zosah,
+)
 
 X = np.ones(4, np.float32)
+
+
+def one_device():
+    return jax.sharding.Mesh(np.array(jax.devices()[:1]), ("probes",))
+
+
+def explicit():
+    return jax.make_mesh((1,), ("probes",), axis_types=(jax.sharding.AxisType.Explicit,))
 
 
 def f(x):
@@ -152,6 +169,51 @@ CASES = {
     "evaluator": (made(rspg, 1.0, evaluator=4), TypeError, "evaluator", "int"),
     "in_chunks 0": (made(in_chunks, 0), ValueError, "size", "0", "at least 1"),
     "in_chunks 2.0": (made(in_chunks, 2.0), TypeError, "size", "2.0", "int"),
+    "chunk 0": (made(grouped, 0), ValueError, "chunk", "0", "at least 1"),
+    "max_groups 1.5": (made(grouped, max_groups=1.5), TypeError, "max_groups", "1.5", "int"),
+    "memory_limit 0": (made(automatic, 0), ValueError, "memory_limit", "0", "at least 1"),
+    # meshes
+    "mesh a list": (made(sharded, [1]), TypeError, "mesh", "list", "Mesh"),
+    "explicit mesh": (lambda: sharded(explicit()), ValueError, "mesh", "explicit", "Auto"),
+    "no such axis": (lambda: sharded(one_device(), "rows"), ValueError, "axis", "'rows'", "probes"),
+    "chunk undivided": (
+        lambda: sharded(jax.sharding.AbstractMesh((4,), ("probes",)), chunk=6),
+        ValueError,
+        "chunk",
+        "6",
+        "multiple of the 4",
+    ),
+    "chunk and evaluator": (
+        lambda: sharded(one_device(), chunk=1, evaluator=in_chunks(1)),
+        ValueError,
+        "chunk",
+        "evaluator",
+    ),
+    "evaluator a name": (
+        lambda: sharded(one_device(), evaluator="grouped"),
+        TypeError,
+        "evaluator",
+        "str",
+    ),
+    # blocks
+    "blocks unknown": (made(scale_by_zosah, blocks="row"), ValueError, "blocks", "'row'", "layer"),
+    "block_order unknown": (
+        made(scale_by_zosah, blocks="leaf", block_order="up"),
+        ValueError,
+        "block_order",
+        "'up'",
+        "cyclic",
+    ),
+    "block too small": (
+        started({"w": X, "b": X[:2]}, subspace_dim=4, blocks="leaf"),
+        ValueError,
+        "blocks",
+        "'b'",
+        "2 parameters",
+        "at least 4",
+    ),
+    "blocks of numbers": (started({"w": X}, blocks={"w": 3}), TypeError, "blocks", "names"),
+    "blocks of another tree": (started({"w": X}, blocks={"v": "x"}), ValueError, "blocks", "like"),
     # minimize
     "budget 0": (spent(0), ValueError, "budget", "0", "at least 1"),
     "budget -5": (spent(-5), ValueError, "budget", "-5", "at least 1"),

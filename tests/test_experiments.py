@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -23,9 +24,10 @@ from experiments.readings.run import variants
 from experiments.references import scipy_curve
 from experiments.rosenbrock import __main__ as rosenbrock
 from experiments.rosenbrock.run import path
+from experiments.speed import __main__ as speed
 from zosah_jax import METHODS, PAPER_READING, History, rspg, zosah
 
-NAMES = ("logistic_regression", "overhead", "readings", "rosenbrock", "train_resnet")
+NAMES = ("logistic_regression", "overhead", "readings", "rosenbrock", "speed", "train_resnet")
 PNG = b"\x89PNG"
 
 
@@ -116,6 +118,31 @@ def test_overhead(tmp_path, monkeypatch, capsys):
     assert set(others) == {9}
     assert results["step"]["ratio"] > 0
     assert "ratio: median" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_speed_and_the_same_bits_on_a_mesh_and_by_two_processes(tmp_path, capsys):
+    config = speed.Config(
+        network="convnet",
+        batch_size=4,
+        num_probes=8,
+        subspace_dim=8,
+        repeats=1,
+        largest=2_000_000,
+        devices=4,
+        out=tmp_path,
+    )
+    speed.main(config)
+    results = kept(tmp_path)["results"]
+    assert results["mesh"]["same_bits_on_devices"]
+    assert results["mesh"]["same_bits_by_two_processes"]
+    assert 1 <= results["mesh"]["operations_ratio"] < 1.1
+    assert results["memory"]["step_bytes"] > 0
+    assert results["update"]["values"] == [21, 9, 9, 9, 9]
+    assert {"forward", "one by one", "grouped"} < set(results["values"])
+    assert "bit by bit" in capsys.readouterr().out
+    with pytest.raises(InputError, match="deepzero"):
+        speed.main(replace(config, deepzero=tmp_path))
 
 
 @pytest.mark.slow
