@@ -2,7 +2,15 @@
 
 from zosah_jax.evaluate import all_at_once, automatic, fill_masked, in_chunks, one_by_one
 from zosah_jax.minimize import History, Result, Status, minimize
+from zosah_jax.peers.deepzero import deepzero, scale_by_deepzero
+from zosah_jax.peers.fzoo import fzoo, scale_by_fzoo
+from zosah_jax.peers.hizoo import hizoo, scale_by_hizoo
+from zosah_jax.peers.mezo import mezo, scale_by_mezo
 from zosah_jax.peers.rspg import rspg, scale_by_rspg
+from zosah_jax.peers.zo_grasp import LayerDensities, zo_grasp_densities
+from zosah_jax.peers.zo_rsn import scale_by_zo_rsn, zo_rsn
+from zosah_jax.peers.zoha import scale_by_zoha, zoha
+from zosah_jax.proximal import project, prox_l1
 from zosah_jax.registry import METHODS
 from zosah_jax.sah.options import PAPER_READING
 from zosah_jax.sah.transformation import scale_by_zosah, zosah
@@ -14,19 +22,35 @@ __all__ = [
     "METHODS",
     "PAPER_READING",
     "History",
+    "LayerDensities",
     "Result",
     "Status",
     "ZerothOrderState",
     "all_at_once",
     "as_transformation",
     "automatic",
+    "deepzero",
     "fill_masked",
+    "fzoo",
+    "hizoo",
     "in_chunks",
+    "mezo",
     "minimize",
     "num_evaluations",
     "one_by_one",
+    "project",
+    "prox_l1",
     "rspg",
+    "scale_by_deepzero",
+    "scale_by_fzoo",
+    "scale_by_hizoo",
+    "scale_by_mezo",
     "scale_by_rspg",
+    "scale_by_zo_rsn",
+    "scale_by_zoha",
     "scale_by_zosah",
+    "zo_grasp_densities",
+    "zo_rsn",
+    "zoha",
     "zosah",
 ]
