@@ -6,7 +6,9 @@ from zosah_jax.peers.deepzero import deepzero, scale_by_deepzero
 from zosah_jax.peers.fzoo import fzoo, scale_by_fzoo
 from zosah_jax.peers.hizoo import hizoo, scale_by_hizoo
 from zosah_jax.peers.mezo import mezo, scale_by_mezo
+from zosah_jax.peers.mezo_bcd import mezo_bcd, scale_by_mezo_bcd
 from zosah_jax.peers.rspg import rspg, scale_by_rspg
+from zosah_jax.peers.rspg_two_phase import TwoPhaseResult, random_stop, two_phase
 from zosah_jax.peers.zo_grasp import LayerDensities, zo_grasp_densities
 from zosah_jax.peers.zo_rsn import scale_by_zo_rsn, zo_rsn
 from zosah_jax.peers.zoha import scale_by_zoha, zoha
@@ -25,6 +27,7 @@ __all__ = [
     "LayerDensities",
     "Result",
     "Status",
+    "TwoPhaseResult",
     "ZerothOrderState",
     "all_at_once",
     "as_transformation",
@@ -35,20 +38,24 @@ __all__ = [
     "hizoo",
     "in_chunks",
     "mezo",
+    "mezo_bcd",
     "minimize",
     "num_evaluations",
     "one_by_one",
     "project",
     "prox_l1",
+    "random_stop",
     "rspg",
     "scale_by_deepzero",
     "scale_by_fzoo",
     "scale_by_hizoo",
     "scale_by_mezo",
+    "scale_by_mezo_bcd",
     "scale_by_rspg",
     "scale_by_zo_rsn",
     "scale_by_zoha",
     "scale_by_zosah",
+    "two_phase",
     "zo_grasp_densities",
     "zo_rsn",
     "zoha",

@@ -89,9 +89,7 @@ def _names(params: Params, paths: tuple[Any, ...], blocks: Any) -> list[str]:
     try:
         names = jax.tree.leaves(jax.tree.broadcast(blocks, params))
     except ValueError as error:
-        raise ValueError(
-            f"blocks: got {blocks!r}, wanted {wanted} like the parameters."
-        ) from error
+        raise ValueError(f"blocks: got {blocks!r}, wanted {wanted} like the parameters.") from error
     if not all(isinstance(name, str) for name in names):
         raise TypeError(f"blocks: got {blocks!r}, wanted {wanted}.")
     return names
@@ -108,7 +106,7 @@ def _joined(members: dict[str, list[int]], sizes: list[int], at_least: int) -> d
             joined[next(reversed(joined))] += part
         else:
             waiting += part
-    return joined or {name: waiting for name in list(members)[:1]}
+    return joined or dict.fromkeys(list(members)[:1], waiting)
 
 
 def check_blocks(blocks: BlockRule | None, order: str) -> None:

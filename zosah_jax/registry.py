@@ -8,6 +8,7 @@ from zosah_jax.peers.deepzero import deepzero
 from zosah_jax.peers.fzoo import fzoo
 from zosah_jax.peers.hizoo import hizoo
 from zosah_jax.peers.mezo import mezo
+from zosah_jax.peers.mezo_bcd import mezo_bcd
 from zosah_jax.peers.rspg import rspg
 from zosah_jax.peers.zo_rsn import zo_rsn
 from zosah_jax.peers.zoha import zoha
@@ -17,6 +18,7 @@ METHODS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
     "zosah": zosah,
     "rspg": rspg,
     "mezo": mezo,
+    "mezo_bcd": mezo_bcd,
     "hizoo": hizoo,
     "fzoo": fzoo,
     "zoha": zoha,

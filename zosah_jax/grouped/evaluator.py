@@ -15,7 +15,6 @@ from zosah_jax.lanes import lane_by_lane
 from zosah_jax.params import Address, Params, add_at, gather, widen
 from zosah_jax.probes import CoordinateProbes, Probes
 
-
 _STAGES = 4  # groups for what has none of its own; each compiles what it redoes
 
 
@@ -143,9 +142,7 @@ def _in_turn(
     return jax.lax.fori_loop(done, stop, alone, values)
 
 
-def _value(
-    program: Program, group: Group, base: Values, probe: CoordinateProbes
-) -> jax.Array:
+def _value(program: Program, group: Group, base: Values, probe: CoordinateProbes) -> jax.Array:
     """Value of a single probe of a group."""
     changed = _changed_leaves(program, group, base, probe)
     for op in group.ops:

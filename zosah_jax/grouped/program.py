@@ -201,8 +201,7 @@ def flops(op: Op) -> int:
 def result_bytes(op: Op) -> int:
     """Memory that an operation's results take."""
     return sum(
-        math.prod(out.aval.shape) * getattr(out.aval.dtype, "itemsize", 4)
-        for out in op.eqn.outvars
+        math.prod(out.aval.shape) * getattr(out.aval.dtype, "itemsize", 4) for out in op.eqn.outvars
     )
 
 

@@ -1,22 +1,20 @@
 """MeZO-BCD: MeZO within one block of the parameters a step."""
 
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from zosah_jax.blocks import Blocks, block_at, split_blocks
-from zosah_jax.checks import check_choice, check_positive, check_static_count, typed_key
+from zosah_jax.blocks import BlockOrder, BlockRule, block_at, check_blocks, split_blocks
+from zosah_jax.checks import check_positive, check_static_count, typed_key
 from zosah_jax.estimate import mean_value, mean_weights
 from zosah_jax.evaluate import Evaluator
 from zosah_jax.method import Method, Told, one_kind
 from zosah_jax.params import Params, widen, working_dtype
 from zosah_jax.probes import BlockProbes, move_block
 from zosah_jax.transform import as_transformation
-
-Order = Literal["cyclic", "reshuffled", "random"]
 
 
 class MeZOBCDState(NamedTuple):
@@ -32,8 +30,8 @@ class MeZOBCDState(NamedTuple):
 
 
 class _Options(NamedTuple):
-    blocks: Any
-    order: Order
+    blocks: BlockRule
+    block_order: BlockOrder
     num_samples: int
     smoothing: float
     key: Any
@@ -41,7 +39,7 @@ class _Options(NamedTuple):
 
 def _block_of_leaf(options: _Options, params: Params) -> tuple[tuple[int, ...], int]:
     """Number of the block of every leaf, and how many blocks there are."""
-    found: Blocks = split_blocks(params, options.blocks)
+    found = split_blocks(params, options.blocks)
     by_leaf = {leaf: number for number, leaves in enumerate(found.leaves) for leaf in leaves}
     return tuple(by_leaf.get(n, -1) for n in range(len(jax.tree.leaves(params)))), len(found.leaves)
 
@@ -55,7 +53,7 @@ def _ask(options: _Options, state: MeZOBCDState, params: Params) -> BlockProbes:
     """A step forth along each direction within the step's block, then a step back."""
     block_of_leaf, count = _block_of_leaf(options, params)
     choice, draw = jax.random.split(state.key)
-    block = block_at(options.order, choice, state.step, count)
+    block = block_at(options.block_order, choice, state.step, count)
     keys = jax.random.split(jax.random.fold_in(draw, state.step), options.num_samples)
     forth = jnp.full(options.num_samples, options.smoothing, working_dtype(params))
     scale = jnp.concatenate([forth, -forth])
@@ -63,9 +61,7 @@ def _ask(options: _Options, state: MeZOBCDState, params: Params) -> BlockProbes:
     return BlockProbes(jnp.concatenate([keys, keys]), scale, blocks, block_of_leaf)
 
 
-def _tell(
-    state: MeZOBCDState, params: Params, probes: BlockProbes, values: jax.Array
-) -> Told:
+def _tell(state: MeZOBCDState, params: Params, probes: BlockProbes, values: jax.Array) -> Told:
     """Mean of z_i (f(x + eps z_i) - f(x - eps z_i)) / 2 eps over the pairs that came."""
     forth, back = jnp.split(values, 2)
     keys, scale = probes.key[: len(forth)], probes.scale[: len(forth)]
@@ -83,24 +79,25 @@ def _tell(
 
 
 def mezo_bcd_method(
-    blocks: Any = "layer",
-    order: Order = "cyclic",
+    blocks: BlockRule | None = None,
+    block_order: BlockOrder = "cyclic",
     num_samples: int = 1,
     smoothing: float = 1e-3,
     key: Any = 0,
 ) -> Method:
     """MeZO-BCD by the protocol of `method.py`; arguments as in `scale_by_mezo_bcd`."""
-    check_choice("order", order, get_args(Order))
+    blocks = "layer" if blocks is None else blocks
+    check_blocks(blocks, block_order)
     check_static_count("num_samples", num_samples)
     check_positive("smoothing", smoothing)
     typed_key(key)
-    options = _Options(blocks, order, num_samples, smoothing, key)
+    options = _Options(blocks, block_order, num_samples, smoothing, key)
     return one_kind(partial(_init, options), partial(_ask, options), _tell)
 
 
 def scale_by_mezo_bcd(
-    blocks: Any = None,
-    order: Order = "cyclic",
+    blocks: BlockRule | None = None,
+    block_order: BlockOrder = "cyclic",
     num_samples: int = 1,
     smoothing: float = 1e-3,
     *,
@@ -117,9 +114,10 @@ def scale_by_mezo_bcd(
     takes the time. Nothing is stored.
 
     Args:
-        blocks: what makes a block, as in `zosah_jax.blocks.split_blocks`: "layer" or "leaf", a
-            callable path -> label, or a pytree of labels like the parameters. None: "layer".
-        order: "cyclic", "reshuffled" (a new order each sweep) or "random" (with replacement). The
+        blocks: what makes a block (static), as in `zosah_jax.blocks.split_blocks`: "layer" or
+            "leaf", a function from a leaf's path to a name, or a pytree of names like the
+            parameters. None: "layer".
+        block_order: "cyclic", "reshuffled" (a new order each sweep) or "random" (with replacement). The
             abstract names none; all three are said to converge alike.
         num_samples: n (static).
         smoothing: epsilon, absolute (MeZO: 1e-3).
@@ -148,15 +146,14 @@ def scale_by_mezo_bcd(
         Park et al., `Elucidating Subspace Perturbation in Zeroth-Order Optimization: Theory and
         Practice at Scale <https://arxiv.org/abs/2501.19099>`_, 2025.
     """
-    blocks = "layer" if blocks is None else blocks
-    method = mezo_bcd_method(blocks, order, num_samples, smoothing, key)
+    method = mezo_bcd_method(blocks, block_order, num_samples, smoothing, key)
     return as_transformation(method, evaluator)
 
 
 def mezo_bcd(
     learning_rate: optax.ScalarOrSchedule,
-    blocks: Any = None,
-    order: Order = "cyclic",
+    blocks: BlockRule | None = None,
+    block_order: BlockOrder = "cyclic",
     num_samples: int = 1,
     smoothing: float = 1e-3,
     *,
@@ -168,7 +165,7 @@ def mezo_bcd(
     Args:
         learning_rate: or a schedule of it.
         blocks: as in `scale_by_mezo_bcd`.
-        order: as in `scale_by_mezo_bcd`.
+        block_order: as in `scale_by_mezo_bcd`.
         num_samples: as in `scale_by_mezo_bcd`.
         smoothing: as in `scale_by_mezo_bcd`.
         key: as in `scale_by_mezo_bcd`.
@@ -194,6 +191,6 @@ def mezo_bcd(
         <https://arxiv.org/abs/2501.19099>`_, 2025.
     """
     direction = scale_by_mezo_bcd(
-        blocks, order, num_samples, smoothing, key=key, evaluator=evaluator
+        blocks, block_order, num_samples, smoothing, key=key, evaluator=evaluator
     )
     return optax.chain(direction, optax.scale_by_learning_rate(learning_rate))  # type: ignore[return-value]
