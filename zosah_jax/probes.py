@@ -6,11 +6,11 @@ Probes are a pytree of arrays with a common leading axis, one entry a probe. `ja
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from zosah_jax.params import Address, Params, add_at, widen, working_dtype
 
@@ -92,20 +92,20 @@ class BlockProbes:
         key: typed key of each direction, shape (n,).
         scale: step along it, shape (n,), in the working dtype.
         block: number of the block that each probe moves, int32, shape (n,).
-        block_of_leaf: number of the block of every leaf (static).
+        blocks: numbers of the leaves of every block (static).
     """
 
     key: jax.Array
     scale: jax.Array
     block: jax.Array
-    block_of_leaf: tuple[int, ...] = field(metadata={"static": True})
+    blocks: tuple[tuple[int, ...], ...] = field(metadata={"static": True})
 
     def __len__(self) -> int:
         return self.scale.shape[0]
 
     def apply(self, params: Params) -> Params:
         """Point of a single probe."""
-        return move_block(self.key, self.scale, self.block, self.block_of_leaf, widen(params))
+        return move_block(widen(params), self.key, self.scale, self.block, self.blocks)
 
 
 def set_alike_apart(probes: Any) -> tuple[Any, Callable[[Any], Any]]:
@@ -142,11 +142,15 @@ def direction(key: jax.Array, params: Params, distribution: Distribution = "norm
         >>> [abs(float(x)) for x in u["w"]]
         [1.0, 1.0, 1.0]
     """
-    zeros = jax.tree.map(jnp.zeros_like, widen(params))
-    leaves, treedef = jax.tree.flatten(zeros)
-    one = jnp.ones((), working_dtype(params))
-    drawn = [_moved(leaf, key, n, one, distribution) for n, leaf in enumerate(leaves)]
-    return jax.tree.unflatten(treedef, drawn)
+    one = jnp.ones(1, working_dtype(params))
+    return combine_directions(key[None], one, params, distribution)
+
+
+def combine_directions(
+    key: jax.Array, weight: jax.Array, params: Params, distribution: Distribution = "normal"
+) -> Params:
+    """Sum over k of weight_k u_k, like `params` in float32 or wider; see `add_directions`."""
+    return add_directions(jax.tree.map(jnp.zeros_like, widen(params)), key, weight, distribution)
 
 
 def add_directions(
@@ -154,7 +158,7 @@ def add_directions(
 ) -> Params:
     """The tree with weight_k u_k added for every k, one direction at a time.
 
-    Large leaves are gone through in parts, so that no direction is ever there as a whole.
+    No direction is ever there as a whole: it is drawn in parts, which are added in place.
 
     Args:
         tree: pytree in float32 or wider.
@@ -165,76 +169,112 @@ def add_directions(
     Returns:
         A pytree like `tree`.
     """
+    leaves, treedef = jax.tree.flatten(tree)
 
-    def add(total: Params, each: tuple[jax.Array, jax.Array]) -> tuple[Params, None]:
-        leaves, treedef = jax.tree.flatten(total)
-        moved = [_moved(leaf, each[0], n, each[1], distribution) for n, leaf in enumerate(leaves)]
-        return jax.tree.unflatten(treedef, moved), None
+    def add(leaves: list[jax.Array], each: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
+        return _moved(leaves, *each, distribution), None
 
     if len(weight) == 1:
-        return add(tree, (key[0], weight[0]))[0]
-    return jax.lax.scan(add, tree, (key, weight))[0]
-
-
-def combine_directions(
-    key: jax.Array, weight: jax.Array, params: Params, distribution: Distribution = "normal"
-) -> Params:
-    """Sum over k of weight_k u_k, like `params` in float32 or wider; see `add_directions`."""
-    return add_directions(jax.tree.map(jnp.zeros_like, widen(params)), key, weight, distribution)
-
-
-_PART = 2**16  # coordinates; smaller leaves are drawn at once
-_PARTS = 16  # at most: on an accelerator every part is a launch
-
-
-def _moved(
-    leaf: jax.Array, key: jax.Array, number: int, weight: jax.Array, distribution: Distribution
-) -> jax.Array:
-    """A leaf with weight u added, u its part of the direction of a key."""
-    draw = jax.random.normal if distribution == "normal" else jax.random.rademacher
-    key, weight = jax.random.fold_in(key, number), weight.astype(leaf.dtype)
-    parts = min(_PARTS, leaf.size // _PART)
-    if parts < 2:
-        return leaf + weight * draw(key, leaf.shape, leaf.dtype)
-    size = leaf.size // parts
-
-    def add(part: jax.Array | int, flat: jax.Array, size: int = size) -> jax.Array:
-        start = jnp.asarray(part, jnp.int32) * (leaf.size // parts)
-        old = jax.lax.dynamic_slice(flat, (start,), (size,))
-        new = old + weight * draw(jax.random.fold_in(key, part), (size,), leaf.dtype)
-        return jax.lax.dynamic_update_slice(flat, new, (start,))
-
-    flat = jax.lax.fori_loop(0, parts, add, leaf.reshape(-1))
-    if left := leaf.size - parts * size:
-        flat = add(parts, flat, left)
-    return flat.reshape(leaf.shape)
+        leaves, _ = add(leaves, (key[0], weight[0]))
+    else:
+        leaves, _ = jax.lax.scan(add, leaves, (key, weight))
+    return jax.tree.unflatten(treedef, leaves)
 
 
 def move_block(
+    tree: Params,
     key: jax.Array,
     weight: jax.Array,
     block: jax.Array,
-    block_of_leaf: tuple[int, ...],
-    tree: Params,
+    blocks: tuple[tuple[int, ...], ...],
 ) -> Params:
-    """The tree with weight u added to the leaves of one block.
+    """The tree with weight u added to the leaves of one block, u ~ N(0, I) of a key.
 
     Random numbers are drawn for these leaves alone (under `vmap` over blocks, for all).
 
     Args:
-        key: typed key of u ~ N(0, I); a leaf's part of u is the same whatever the blocks are.
+        tree: pytree in float32 or wider.
+        key: typed key.
         weight: scalar.
         block: number of the block, int32 scalar.
-        block_of_leaf: number of the block of every leaf.
-        tree: pytree in float32 or wider.
+        blocks: numbers of the leaves of every block.
     """
     leaves, treedef = jax.tree.flatten(tree)
 
-    def moved(number: int, leaf: jax.Array) -> jax.Array:
-        return _moved(leaf, key, number, weight, "normal")
+    def moved(part: list[jax.Array]) -> list[jax.Array]:
+        return _moved(part, key, weight, "normal")
 
-    new = [
-        jax.lax.cond(block == own, partial(moved, number), lambda leaf: leaf, leaf)
-        for number, (own, leaf) in enumerate(zip(block_of_leaf, leaves, strict=True))
+    for number, members in enumerate(blocks):
+        part = [leaves[n] for n in members]
+        part = jax.lax.cond(block == number, moved, lambda part: part, part)
+        for n, leaf in zip(members, part, strict=True):
+            leaves[n] = leaf
+    return jax.tree.unflatten(treedef, leaves)
+
+
+# --- how directions are drawn ---------------------------------------------------------------------
+
+# Coordinates that are drawn at once, at least. XLA on a CPU makes all draws of a step before it uses
+# the first, unless they are in loops: of 2**16, they doubled the memory of a step.
+_PART = 2**12
+_PARTS = 16  # of a leaf at most: on an accelerator every part is a launch
+
+
+def _moved(
+    leaves: list[jax.Array], key: jax.Array, weight: jax.Array, distribution: Distribution
+) -> list[jax.Array]:
+    """Leaves with weight u added. Small ones share a draw, a large one takes several."""
+    moved: list[jax.Array] = []
+    for number, group in enumerate(_groups(leaves)):
+        own = jax.random.fold_in(key, number)
+        move = _move_large if len(group) == 1 and group[0].size >= 2 * _PART else _move_small
+        moved += move(group, own, weight, distribution)
+    return moved
+
+
+def _groups(leaves: list[jax.Array]) -> list[list[jax.Array]]:
+    """Leaves in their order, in groups of at most about twice what is drawn at once."""
+    groups: list[list[jax.Array]] = []
+    size = 2 * _PART
+    for leaf in leaves:
+        if size + leaf.size > 2 * _PART:
+            groups, size = [*groups, []], 0
+        groups[-1].append(leaf)
+        size += leaf.size
+    return groups
+
+
+def _move_small(
+    leaves: list[jax.Array], key: jax.Array, weight: jax.Array, distribution: Distribution
+) -> list[jax.Array]:
+    u = _draw(key, sum(leaf.size for leaf in leaves), working_dtype(leaves), distribution)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    parts = jnp.split(u, ends[:-1]) if len(leaves) > 1 else [u]
+    return [
+        leaf + weight.astype(leaf.dtype) * part.astype(leaf.dtype).reshape(leaf.shape)
+        for leaf, part in zip(leaves, parts, strict=True)
     ]
-    return jax.tree.unflatten(treedef, new)
+
+
+def _move_large(
+    leaves: list[jax.Array], key: jax.Array, weight: jax.Array, distribution: Distribution
+) -> list[jax.Array]:
+    (leaf,) = leaves
+    parts = min(_PARTS, leaf.size // _PART)
+    size, weight = leaf.size // parts, weight.astype(leaf.dtype)
+
+    def add(part: jax.Array, flat: jax.Array, size: int = size) -> jax.Array:
+        start = (part * (leaf.size // parts),)
+        u = _draw(jax.random.fold_in(key, part), size, leaf.dtype, distribution)
+        moved = jax.lax.dynamic_slice(flat, start, (size,)) + weight * u
+        return jax.lax.dynamic_update_slice(flat, moved, start)
+
+    flat = jax.lax.fori_loop(0, parts, add, leaf.reshape(-1))
+    if left := leaf.size - parts * size:
+        flat = add(jnp.asarray(parts, jnp.int32), flat, left)
+    return [flat.reshape(leaf.shape)]
+
+
+def _draw(key: jax.Array, size: int, dtype: Any, distribution: Distribution) -> jax.Array:
+    draw = jax.random.normal if distribution == "normal" else jax.random.rademacher
+    return draw(key, (size,), dtype)

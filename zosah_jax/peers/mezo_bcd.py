@@ -37,28 +37,21 @@ class _Options(NamedTuple):
     key: Any
 
 
-def _block_of_leaf(options: _Options, params: Params) -> tuple[tuple[int, ...], int]:
-    """Number of the block of every leaf, and how many blocks there are."""
-    found = split_blocks(params, options.blocks)
-    by_leaf = {leaf: number for number, leaves in enumerate(found.leaves) for leaf in leaves}
-    return tuple(by_leaf.get(n, -1) for n in range(len(jax.tree.leaves(params)))), len(found.leaves)
-
-
 def _init(options: _Options, params: Params) -> MeZOBCDState:
-    _block_of_leaf(options, params)
+    split_blocks(params, options.blocks)  # refuses them before the first step
     return MeZOBCDState(typed_key(options.key), jnp.zeros((), jnp.int32))
 
 
 def _ask(options: _Options, state: MeZOBCDState, params: Params) -> BlockProbes:
     """A step forth along each direction within the step's block, then a step back."""
-    block_of_leaf, count = _block_of_leaf(options, params)
+    leaves = split_blocks(params, options.blocks).leaves
     choice, draw = jax.random.split(state.key)
-    block = block_at(options.block_order, choice, state.step, count)
+    block = block_at(options.block_order, choice, state.step, len(leaves))
     keys = jax.random.split(jax.random.fold_in(draw, state.step), options.num_samples)
     forth = jnp.full(options.num_samples, options.smoothing, working_dtype(params))
     scale = jnp.concatenate([forth, -forth])
     blocks = jnp.broadcast_to(block, scale.shape)
-    return BlockProbes(jnp.concatenate([keys, keys]), scale, blocks, block_of_leaf)
+    return BlockProbes(jnp.concatenate([keys, keys]), scale, blocks, leaves)
 
 
 def _tell(state: MeZOBCDState, params: Params, probes: BlockProbes, values: jax.Array) -> Told:
@@ -68,7 +61,7 @@ def _tell(state: MeZOBCDState, params: Params, probes: BlockProbes, values: jax.
     weights = mean_weights((forth - back) / (2 * scale))
 
     def add(total: Params, each: tuple[jax.Array, jax.Array]) -> tuple[Params, None]:
-        return move_block(*each, probes.block[0], probes.block_of_leaf, total), None
+        return move_block(total, *each, probes.block[0], probes.blocks), None
 
     zeros = jax.tree.map(jnp.zeros_like, widen(params))
     if len(weights) == 1:
@@ -117,8 +110,8 @@ def scale_by_mezo_bcd(
         blocks: what makes a block (static), as in `zosah_jax.blocks.split_blocks`: "layer" or
             "leaf", a function from a leaf's path to a name, or a pytree of names like the
             parameters. None: "layer".
-        block_order: "cyclic", "reshuffled" (a new order each sweep) or "random" (with replacement). The
-            abstract names none; all three are said to converge alike.
+        block_order: "cyclic", "reshuffled" (a new order each sweep) or "random" (with
+            replacement). The abstract names none.
         num_samples: n (static).
         smoothing: epsilon, absolute (MeZO: 1e-3).
         key: an int or a typed PRNG key; blocks and directions follow from it.
