@@ -6,6 +6,7 @@ their inverse roots are lambda^-1/2 I + U K U': b x b matrices and inner product
 
 import jax
 import jax.numpy as jnp
+import jax.scipy.linalg
 
 from zosah_jax.params import Params, working_dtype
 from zosah_jax.probes import direction
@@ -66,20 +67,18 @@ def gaussian_kernel(curvature: jax.Array, gram: jax.Array, damping: jax.Array) -
 
 
 def orthonormal(coefficients: jax.Array, gram: jax.Array) -> jax.Array:
-    """Coefficients of an orthonormal basis of the span of U a_1 ... U a_k.
+    """Coefficients of the Gram-Schmidt basis of U a_1 ... U a_k.
 
     Args:
         coefficients: rows a_j, shape (k, b).
         gram: U'U, shape (b, b).
 
     Returns:
-        Shape (k, b); a row of zeros where the span has fewer dimensions.
+        Shape (k, b); zeros where the span has fewer dimensions.
     """
-    eigenvalues, vectors = jnp.linalg.eigh(coefficients @ gram @ coefficients.T)
-    least = jnp.finfo(gram.dtype).eps * jnp.max(jnp.abs(eigenvalues))
-    known = eigenvalues > least
-    scale = jnp.where(known, jax.lax.rsqrt(jnp.where(known, eigenvalues, 1)), 0)
-    return scale[:, None] * (vectors.T @ coefficients)
+    lower = jnp.linalg.cholesky(coefficients @ gram @ coefficients.T)
+    basis = jax.scipy.linalg.solve_triangular(lower, coefficients, lower=True)
+    return jnp.where(jnp.all(jnp.isfinite(basis)), basis, 0)
 
 
 def ritz_kernel(coefficients: jax.Array, products: jax.Array, damping: jax.Array) -> jax.Array:
