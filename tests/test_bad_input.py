@@ -150,7 +150,7 @@ CASES = {
         "(2,)",
     ),
     "evaluator": (made(rspg, 1.0, evaluator=4), TypeError, "evaluator", "int"),
-    "in_chunks 0": (made(in_chunks, 0), ValueError, "size", "0", "positive"),
+    "in_chunks 0": (made(in_chunks, 0), ValueError, "size", "0", "at least 1"),
     "in_chunks 2.0": (made(in_chunks, 2.0), TypeError, "size", "2.0", "int"),
     # minimize
     "budget 0": (spent(0), ValueError, "budget", "0", "at least 1"),

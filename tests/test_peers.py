@@ -18,7 +18,7 @@ from zosah_jax.peers.mezo import mezo_method
 from zosah_jax.peers.mezo_bcd import mezo_bcd_method
 from zosah_jax.peers.rspg import rspg_method
 from zosah_jax.peers.zo_rsn import zo_rsn_method
-from zosah_jax.probes import direction
+from zosah_jax.probes import CoordinateUpdate, direction
 
 STEPS, RATE, EPSILON = 25, 0.05, 0.1
 ORIGIN = np.zeros(D)
@@ -188,7 +188,8 @@ def estimates(method, draws, state_of=lambda state: state):
         state = state_of(method.init(x)._replace(key=key))
         probes = round_.ask(state, x)
         values = jax.vmap(lambda probe: quadratic(probe.apply(x)))(probes)
-        return round_.tell(state, x, probes, values).updates, values
+        updates = round_.tell(state, x, probes, values).updates
+        return updates.dense(x) if isinstance(updates, CoordinateUpdate) else updates, values
 
     updates, values = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(3), draws))
     return np.asarray(updates), np.asarray(values)

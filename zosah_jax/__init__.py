@@ -1,6 +1,9 @@
 """Optimisation from function values alone: ZO-SAH and its peers as optax transformations."""
 
-from zosah_jax.evaluate import all_at_once, automatic, fill_masked, in_chunks, one_by_one
+from zosah_jax.automatic import Tuned, automatic, autotune
+from zosah_jax.blocks import split_blocks
+from zosah_jax.evaluate import all_at_once, fill_masked, in_chunks, one_by_one
+from zosah_jax.grouped.evaluator import grouped
 from zosah_jax.minimize import History, Result, Status, minimize
 from zosah_jax.peers.deepzero import deepzero, scale_by_deepzero
 from zosah_jax.peers.fzoo import fzoo, scale_by_fzoo
@@ -16,6 +19,7 @@ from zosah_jax.proximal import project, prox_l1
 from zosah_jax.registry import METHODS
 from zosah_jax.sah.options import PAPER_READING
 from zosah_jax.sah.transformation import scale_by_zosah, zosah
+from zosah_jax.sharded import sharded
 from zosah_jax.transform import ZerothOrderState, as_transformation, num_evaluations
 
 __version__ = "0.1.0"
@@ -27,14 +31,17 @@ __all__ = [
     "LayerDensities",
     "Result",
     "Status",
+    "Tuned",
     "TwoPhaseResult",
     "ZerothOrderState",
     "all_at_once",
     "as_transformation",
     "automatic",
+    "autotune",
     "deepzero",
     "fill_masked",
     "fzoo",
+    "grouped",
     "hizoo",
     "in_chunks",
     "mezo",
@@ -55,6 +62,8 @@ __all__ = [
     "scale_by_zo_rsn",
     "scale_by_zoha",
     "scale_by_zosah",
+    "sharded",
+    "split_blocks",
     "two_phase",
     "zo_grasp_densities",
     "zo_rsn",

@@ -52,6 +52,25 @@ class CoordinateProbes:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class CoordinateUpdate:
+    """An update of a few addressed coordinates, described: it takes no memory for the others.
+
+    Attributes:
+        address: the coordinates, distinct, leaves of any shape.
+        amount: how much, same shape, in the working dtype and the direction of a gradient.
+    """
+
+    address: Address
+    amount: jax.Array
+
+    def dense(self, params: Params) -> Params:
+        """The update as a pytree like the parameters, in float32 or wider; zero elsewhere."""
+        zeros = jax.tree.map(lambda x: jnp.zeros(jnp.shape(x), working_dtype(x)), params)
+        return add_at(zeros, self.address, self.amount)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class DirectionProbes:
     """Probes along random directions, regenerated from their keys and never stored.
 
@@ -214,8 +233,8 @@ def move_block(
 
 # --- how directions are drawn ---------------------------------------------------------------------
 
-# Coordinates that are drawn at once, at least. XLA on a CPU makes all draws of a step before it uses
-# the first, unless they are in loops: of 2**16, they doubled the memory of a step.
+# Coordinates that are drawn at once, at least. XLA on a CPU makes all draws of a step before it
+# uses the first, unless they are in loops: with 2**16, a step had twice the memory.
 _PART = 2**12
 _PARTS = 16  # of a leaf at most: on an accelerator every part is a launch
 

@@ -8,10 +8,12 @@ import jax.numpy as jnp
 import optax
 
 from zosah_jax import counting
-from zosah_jax.evaluate import Evaluator, automatic, bind_extra
+from zosah_jax.automatic import automatic
+from zosah_jax.evaluate import Evaluator, bind_extra
 from zosah_jax.lanes import lane_by_lane
 from zosah_jax.method import Method, Round, State, values_per_step
 from zosah_jax.params import Params, check_params, working_dtype
+from zosah_jax.probes import CoordinateUpdate
 
 
 class Info(NamedTuple):
@@ -119,7 +121,10 @@ def _take_step(
         state = told.state
         missing += jnp.sum(~jnp.isfinite(values)).astype(jnp.int32)
     assert told is not None
-    updates = jax.tree.map(lambda u, p: u.astype(jnp.result_type(p)), told.updates, params)
+    updates = told.updates
+    if isinstance(updates, CoordinateUpdate):
+        updates = updates.dense(params)
+    updates = jax.tree.map(lambda u, p: u.astype(jnp.result_type(p)), updates, params)
     return updates, state, Info(told.value, missing)
 
 

@@ -13,7 +13,7 @@ _NAME = "alignment"
 
 @dataclass(frozen=True)
 class Config:
-    """Alignment of coordinates, pairs, blocks and dense directions along a run of a small network."""
+    """How much of the gradient random subspaces hold, along a run of a small network."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the start and of the method."""

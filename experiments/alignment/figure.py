@@ -21,7 +21,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
     }
     with style.figure(path, 16, 4.6) as figure:
         *panels, last = figure.subplots(1, 5)
-        top = max(over_seeds(results, kind, "high").max() for kind in KINDS)
+        top = max(max(run[kind]["mean"]) for run in results["runs"] for kind in KINDS)
+        top = max(top, *(over_seeds(results, kind, "high").max() for kind in KINDS))
         for kind, axes in zip(KINDS, panels, strict=True):
             colour = _COLOURS[kind]
             low, high = (over_seeds(results, kind, part) for part in ("low", "high"))
@@ -30,7 +31,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
             for run in results["runs"]:
                 axes.plot(steps, run[kind]["mean"], color=colour, linewidth=1.6)
             axes.set_title(names[kind], fontsize=13)
-            axes.set(xlabel="step", ylim=(0, 1.05 * top), xticks=[steps[0], steps[-1]])
+            axes.set(xlabel="step", yscale="log", ylim=(0.05, 1.5 * top))
+            axes.set_xticks([steps[0], steps[-1]])
+            style.plain_ticks(axes.yaxis)
         panels[0].set_ylabel("alignment (1: as at random)")
         for run in results["runs"]:
             last.plot(steps, run["effective_dimension"], color=style.REFERENCE, linewidth=1.6)

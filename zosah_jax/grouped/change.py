@@ -73,7 +73,8 @@ def carry(op: Op, changed: Mapping[int, Changed], base: Values) -> list[Changed]
 def spread(changed: Changed, old: jax.Array) -> jax.Array:
     """A changed value as a whole array."""
     if isinstance(changed, Entries):
-        return old.at[_unravelled(changed)].add(changed.new - changed.old)
+        added = changed.new - changed.old
+        return old.at[_unravelled(changed)].add(added) if old.ndim else old + jnp.sum(added)
     if isinstance(changed, Slice):
         here = jnp.ones((1,) * old.ndim, bool)
         for axis, index in changed.index.items():
@@ -370,68 +371,12 @@ def _convolution_of_entries(op: Op, new: Entries, base: Values) -> Changed:
     return _added(before, new, part)
 
 
-_ELEMENTWISE = [
-    "add",
-    "sub",
-    "mul",
-    "div",
-    "max",
-    "min",
-    "pow",
-    "rem",
-    "atan2",
-    "nextafter",
-    "neg",
-    "sign",
-    "abs",
-    "exp",
-    "exp2",
-    "log",
-    "log1p",
-    "expm1",
-    "tanh",
-    "logistic",
-    "sqrt",
-    "rsqrt",
-    "cbrt",
-    "square",
-    "integer_pow",
-    "erf",
-    "erfc",
-    "erf_inv",
-    "sin",
-    "cos",
-    "tan",
-    "asin",
-    "acos",
-    "atan",
-    "sinh",
-    "cosh",
-    "asinh",
-    "acosh",
-    "atanh",
-    "floor",
-    "ceil",
-    "round",
-    "is_finite",
-    "not",
-    "and",
-    "or",
-    "xor",
-    "eq",
-    "ne",
-    "lt",
-    "le",
-    "gt",
-    "ge",
-    "select_n",
-    "convert_element_type",
-    "reduce_precision",
-    "stop_gradient",
-    "copy",
-    "copy_p",
-    "clamp",
-]
+_ELEMENTWISE = """
+    add sub mul div max min pow rem atan2 nextafter neg sign abs exp exp2 log log1p expm1 tanh
+    logistic sqrt rsqrt cbrt square integer_pow erf erfc erf_inv sin cos tan asin acos atan sinh
+    cosh asinh acosh atanh floor ceil round is_finite not and or xor eq ne lt le gt ge select_n
+    convert_element_type reduce_precision stop_gradient copy copy_p clamp
+""".split()  # noqa: SIM905
 
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(_ELEMENTWISE, _elementwise),

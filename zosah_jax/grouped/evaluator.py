@@ -15,10 +15,11 @@ from zosah_jax.lanes import lane_by_lane
 from zosah_jax.params import Address, Params, add_at, gather, widen
 from zosah_jax.probes import CoordinateProbes, Probes
 
-_STAGES = 4  # groups for what has none of its own; each compiles what it redoes
+_MAX_GROUPS = 24
+_STAGES = 4  # groups for what has none of its own
 
 
-def grouped(chunk: int = 1, max_groups: int = 24) -> Evaluator:
+def grouped(chunk: int = 1, max_groups: int = _MAX_GROUPS) -> Evaluator:
     r"""Evaluator that redoes, for each probe, only what the moved coordinates change.
 
     The objective is traced once and evaluated once at the parameters, every intermediate result
@@ -66,8 +67,7 @@ def grouped(chunk: int = 1, max_groups: int = 24) -> Evaluator:
         program = trace_objective(value_fn, params)
         if not program.is_pure:
             return in_chunks(1)(value_fn, params, probes)
-        sizes = tuple(jnp.size(leaf) for leaf in jax.tree.leaves(params))
-        plan = make_plan(program, sizes, max_groups, _STAGES)
+        plan = make_objective_plan(program, params, max_groups)
         return _answer(program, plan, chunk, params, probes)
 
     return evaluate
@@ -79,6 +79,12 @@ def trace_objective(value_fn: ValueFn, params: Params) -> Program:
     return trace(
         lambda *leaves: checked_value(value_fn, jax.tree.unflatten(treedef, leaves), params), leaves
     )
+
+
+def make_objective_plan(program: Program, params: Params, max_groups: int = _MAX_GROUPS) -> Plan:
+    """The groups of an objective's probes."""
+    sizes = tuple(jnp.size(leaf) for leaf in jax.tree.leaves(params))
+    return make_plan(program, sizes, max_groups, _STAGES)
 
 
 def _answer(

@@ -4,7 +4,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from zosah_jax.grouped.program import Op, Program, dependents, first_use, flops
+from zosah_jax.grouped.program import (
+    PRODUCTS,
+    Op,
+    Program,
+    dependents,
+    first_use,
+    flops,
+    places,
+)
 
 
 class Group(NamedTuple):
@@ -85,6 +93,16 @@ def _stage(program: Program, leaves: np.ndarray) -> Group:
 
 def expected_cost(program: Program, plan: Plan, sizes: tuple[int, ...]) -> float:
     """Cost of a probe of one random coordinate, in units of the whole program; an upper bound."""
-    costs = np.array([sum(flops(op) for op in group.ops) for group in plan.groups])
+    costs = np.array([_cost(program, group) for group in plan.groups])
     total = max(sum(flops(op) for op in program.ops), 1)
     return float(np.average(costs[plan.own] / total, weights=sizes))
+
+
+def _cost(program: Program, group: Group) -> int:
+    """Cost of a group's probe. The product that a single entry is part of is not done again."""
+    cost = sum(flops(op) for op in group.ops)
+    if group.single:
+        slot = program.leaves[group.leaves[0]]
+        products = (op for op in group.ops if op.name in PRODUCTS and slot in places(op))
+        cost -= sum(flops(op) for op in products)
+    return cost

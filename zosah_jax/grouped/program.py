@@ -18,8 +18,8 @@ Values = dict[Slot, jax.Array]
 # means nothing to a forward value.
 _WRAPPERS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
 _WRAPPING = frozenset(
-    ["jit", "pjit", "closed_call", "core_call", "checkpoint", "remat", "remat2"]
-    + ["custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", "custom_lin"]
+    """jit pjit closed_call core_call checkpoint remat remat2 custom_jvp_call custom_vjp_call
+    custom_vjp_call_jaxpr""".split()  # noqa: SIM905
 )
 # Operations that must not be done other than once a probe, or cannot be done one by one.
 _LEFT_ALONE = frozenset(["pure_callback", "io_callback", "debug_callback", "custom_vmap_call"])
@@ -42,6 +42,14 @@ class Op(NamedTuple):
     def name(self) -> str:
         """Name of its primitive."""
         return self.eqn.primitive.name
+
+
+PRODUCTS = ("dot_general", "conv_general_dilated")
+
+
+def places(op: Op) -> set[Slot]:
+    """Slots that an operation reads."""
+    return {place for place in op.inputs if isinstance(place, Slot)}
 
 
 class Program(NamedTuple):
@@ -135,11 +143,11 @@ def _primitives(jaxpr: Any) -> set[str]:
 
 
 def _needed(ops: list[Op], output: Any) -> tuple[Op, ...]:
-    wanted, kept = {output} if _is_slot(output) else set(), []
+    wanted, kept = {output} if isinstance(output, Slot) else set(), []
     for op in reversed(ops):
         if wanted.intersection(op.outputs):
             kept.append(op)
-            wanted.update(filter(_is_slot, op.inputs))
+            wanted.update(places(op))
     return tuple(reversed(kept))
 
 
@@ -147,7 +155,7 @@ def dependents(program: Program, leaves: Iterable[int]) -> tuple[Op, ...]:
     """The operations whose results change with the leaves of these numbers."""
     changed, ops = {program.leaves[leaf] for leaf in leaves}, []
     for op in program.ops:
-        if changed.intersection(filter(_is_slot, op.inputs)):
+        if changed.intersection(places(op)):
             ops.append(op)
             changed.update(op.outputs)
     return tuple(ops)
@@ -156,7 +164,7 @@ def dependents(program: Program, leaves: Iterable[int]) -> tuple[Op, ...]:
 def first_use(program: Program, leaf: int) -> int:
     """Number of the first operation that reads a leaf; the number of all if none does."""
     slot = program.leaves[leaf]
-    uses = (n for n, op in enumerate(program.ops) if slot in filter(_is_slot, op.inputs))
+    uses = (n for n, op in enumerate(program.ops) if slot in places(op))
     return next(uses, len(program.ops))
 
 
@@ -184,7 +192,7 @@ def run(program: Program, leaves: Iterable[jax.Array]) -> Values:
 
 
 def flops(op: Op) -> int:
-    """Operations on numbers that an operation takes, roughly: products exactly, the rest by size."""
+    """Operations on numbers that it takes, roughly: products exactly, all else by size."""
     size = sum(math.prod(out.aval.shape) for out in op.eqn.outvars)
     if op.name == "dot_general":
         (contracted, _), _ = op.eqn.params["dimension_numbers"]
@@ -207,18 +215,14 @@ def result_bytes(op: Op) -> int:
 
 def peak_bytes(program: Program) -> int:
     """Most memory that results of the program hold at once, before any fusion: an upper bound."""
-    last = {slot: n for n, op in enumerate(program.ops) for slot in filter(_is_slot, op.inputs)}
+    last = {slot: n for n, op in enumerate(program.ops) for slot in places(op)}
     live, peak, held = {}, 0, 0
     for n, op in enumerate(program.ops):
         for slot in op.outputs:
             live[slot] = result_bytes(op) // len(op.outputs)
             held += live[slot]
         peak = max(peak, held)
-        for slot in set(filter(_is_slot, op.inputs)):
+        for slot in places(op):
             if last[slot] == n:
                 held -= live.pop(slot, 0)
     return peak
-
-
-def _is_slot(place: Any) -> bool:
-    return isinstance(place, Slot)

@@ -12,9 +12,9 @@ import optax
 from zosah_jax.checks import check_count, check_positive, typed_key
 from zosah_jax.evaluate import Evaluator
 from zosah_jax.method import Method, Told, one_kind
-from zosah_jax.params import Address, Params, add_at, gather, precision, widen
+from zosah_jax.params import Address, Params, gather, precision
 from zosah_jax.permutation import permute
-from zosah_jax.probes import CoordinateProbes
+from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
 from zosah_jax.sah.gradient import step_length
 from zosah_jax.transform import as_transformation
 
@@ -74,7 +74,7 @@ def coordinates_per_leaf(
     for (path, leaf), part in zip(paths, wanted, strict=True):
         _check_density(part)
         kept = not single or (maskable or has_matrix_shape)(path, leaf)
-        share = float(part) if kept else 1.0
+        share = float(part) if kept else 1.0  # type: ignore[arg-type]
         sizes.append(min(jnp.size(leaf), max(1, round(share * jnp.size(leaf)))))
     return tuple(sizes)
 
@@ -144,11 +144,11 @@ def _tell(
     state: DeepZeroState, params: Params, probes: CoordinateProbes, values: jax.Array
 ) -> Told:
     """Forward difference along each coordinate; 0 where a value is missing, and off the mask."""
+    del params
     slope = (values[1:] - values[0]) / probes.offset[1:, 0]
     slope = jnp.where(jnp.isfinite(slope), slope, 0)
-    zeros = jax.tree.map(jnp.zeros_like, widen(params))
-    gradient = add_at(zeros, Address(*(x[1:, 0] for x in probes.address)), slope)
-    return Told(gradient, state._replace(step=state.step + 1), values[0])
+    update = CoordinateUpdate(Address(*(x[1:, 0] for x in probes.address)), slope)
+    return Told(update, state._replace(step=state.step + 1), values[0])
 
 
 def deepzero_method(

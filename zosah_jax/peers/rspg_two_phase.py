@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from zosah_jax.automatic import automatic
 from zosah_jax.checks import check_positive, check_static_count, typed_key
-from zosah_jax.evaluate import Evaluator, ValueFn, automatic
+from zosah_jax.evaluate import Evaluator, ValueFn
 from zosah_jax.params import Params, check_params, working_dtype
 from zosah_jax.peers.rspg import rspg_method, scale_by_rspg
 from zosah_jax.transform import num_evaluations
@@ -130,7 +131,7 @@ def two_phase(
     check_static_count("post_directions", post_directions)
     end = optax.identity() if prox is None else prox
     descent = optax.chain(optax.scale_by_learning_rate(learning_rate), end)
-    tx = optax.chain(scale_by_rspg(num_directions, smoothing, evaluator=evaluator), descent)
+    tx: Any = optax.chain(scale_by_rspg(num_directions, smoothing, evaluator=evaluator), descent)
     first_rate = learning_rate(0) if callable(learning_rate) else learning_rate
     (look,) = rspg_method(post_directions, smoothing).kinds[0]
     answer = automatic() if evaluator is None else evaluator

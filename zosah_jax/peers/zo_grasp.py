@@ -7,9 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zosah_jax.automatic import automatic
 from zosah_jax.checks import check_choice, check_positive, check_static_count, typed_key
 from zosah_jax.estimate import mean_weights
-from zosah_jax.evaluate import Evaluator, ValueFn, automatic
+from zosah_jax.evaluate import Evaluator, ValueFn
 from zosah_jax.params import Params, check_params, widen, working_dtype
 from zosah_jax.peers.deepzero import DENSITY, Maskable, has_matrix_shape
 from zosah_jax.probes import DirectionProbes, combine_directions

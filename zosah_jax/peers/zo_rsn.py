@@ -14,16 +14,14 @@ from zosah_jax.method import Method, Told, one_kind
 from zosah_jax.params import (
     Address,
     Params,
-    add_at,
     address_of,
     dimension,
     gather,
     precision,
-    widen,
     working_dtype,
 )
 from zosah_jax.permutation import permute
-from zosah_jax.probes import CoordinateProbes
+from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
 from zosah_jax.sah.gradient import step_length
 from zosah_jax.transform import as_transformation
 
@@ -103,6 +101,7 @@ def _tell(
     values: jax.Array,
 ) -> Told:
     """Newton's direction in the subspace, its Hessian's eigenvalues within their bounds."""
+    del params
     m = probes.offset.shape[1]
     length = jnp.diagonal(probes.offset[1 : m + 1])
     base, forth, second, pairs = values[0], *jnp.split(values[1:], (m, 2 * m))
@@ -123,13 +122,8 @@ def _tell(
     eigenvalues, vectors = jnp.linalg.eigh(hessian)
     size = jnp.clip(eigenvalues, options.eigenvalue_min, options.eigenvalue_max)
     direction = vectors @ ((vectors.T @ gradient) / size)
-    zeros = jax.tree.map(jnp.zeros_like, widen(params))
-    address = Address(*(x[0] for x in probes.address))
-    return Told(
-        add_at(zeros, address, direction),
-        ZORSNState(state.key, state.step + 1, eigenvalues),
-        base,
-    )
+    update = CoordinateUpdate(Address(*(x[0] for x in probes.address)), direction)
+    return Told(update, ZORSNState(state.key, state.step + 1, eigenvalues), base)
 
 
 def zo_rsn_method(

@@ -16,22 +16,14 @@ import numpy as np
 
 from zosah_jax.checks import typed_key
 from zosah_jax.method import Method, Round, Told
-from zosah_jax.params import (
-    Address,
-    Params,
-    add_at,
-    dimension,
-    gather,
-    precision,
-    working_dtype,
-)
-from zosah_jax.probes import CoordinateProbes
+from zosah_jax.params import Address, Params, dimension, gather, precision, working_dtype
+from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
 from zosah_jax.sah.cache import Cache, Visit, begin, empty_cache, push
 from zosah_jax.sah.gradient import forward_differences, sample_radius, step_length
 from zosah_jax.sah.hessian import equations, fit_hessian
 from zosah_jax.sah.options import Options
 from zosah_jax.sah.spectrum import newton_direction
-from zosah_jax.sah.subspaces import check_subspace_dim, default_period, draw_subspaces
+from zosah_jax.sah.subspaces import check_subspace_dim, choose_subspaces, default_period
 
 # Points of the fresh samples in units of the radius. Three unknowns need three; the paper's "small
 # grid" is read as the eight neighbours.
@@ -85,6 +77,7 @@ def zosah_method(options: Options) -> Method:
 def _init(options: Options, params: Params) -> SAHState:
     d = dimension(params)
     pairs = check_subspace_dim(options.subspace_dim, d) // 2
+    choose_subspaces(options, params, 2 * pairs)  # a block that is too small is refused here
     period = default_period(d) if options.period is None else options.period
     dtype = working_dtype(params)
     return SAHState(
@@ -109,8 +102,8 @@ def _kind(state: SAHState) -> jax.Array:
 def _ask_switching(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
     """The parameters, a forward probe a coordinate, and a grid in each new subspace."""
     pairs = len(state.subspaces.leaf)
-    number = state.step // state.period
-    subspaces = draw_subspaces(state.key, number, params, 2 * pairs)
+    draw = choose_subspaces(options, params, 2 * pairs)
+    subspaces = draw(state.key, state.step // state.period)
     position = gather(params, subspaces)
     relative = sample_radius(
         precision(params),
@@ -121,31 +114,35 @@ def _ask_switching(options: Options, state: SAHState, params: Params) -> Coordin
     radius = step_length(position, options.radius, relative)
     grid = jnp.asarray(_GRIDS[options.grid], radius.dtype)
     offset = grid[None] * radius[:, None, :]
-    return _probes(
-        subspaces, jnp.concatenate([_forward(options, params, position), offset], axis=1)
-    )
+    forward = _diagonal(_forward(options, params, position))
+    return _probes(subspaces, jnp.concatenate([forward, offset], axis=1))
 
 
 def _ask_following(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
-    """The parameters and a forward probe a coordinate."""
-    position = gather(params, state.subspaces)
-    return _probes(state.subspaces, _forward(options, params, position))
+    """The parameters and a forward probe a coordinate, each of one coordinate: cheap to answer."""
+    subspaces = Address(*(x.reshape(-1, 1) for x in state.subspaces))
+    length = _forward(options, params, gather(params, state.subspaces))
+    return _probes(subspaces, length.reshape(-1, 1, 1))
 
 
 def _forward(options: Options, params: Params, position: jax.Array) -> jax.Array:
-    """Offsets of the forward probes, shape (J, 2, 2)."""
-    smoothing = step_length(position, options.smoothing, precision(params) ** 0.5)
-    return smoothing[:, :, None] * jnp.eye(2, dtype=smoothing.dtype)[None]
+    """Lengths of the forward probes, shape (J, 2)."""
+    return step_length(position, options.smoothing, precision(params) ** 0.5)
+
+
+def _diagonal(length: jax.Array) -> jax.Array:
+    """Offsets (J, 2, 2) of forward probes of these lengths (J, 2)."""
+    return length[:, :, None] * jnp.eye(2, dtype=length.dtype)[None]
 
 
 def _probes(subspaces: Address, offset: jax.Array) -> CoordinateProbes:
-    """The base probe, then the probes of each pair: offsets of shape (J, n, 2)."""
-    _, samples, _ = offset.shape
+    """The base probe, then n probes in each of K subspaces of dimension s: offsets (K, n, s)."""
+    _, samples, dim = offset.shape
 
     def each(x: jax.Array) -> jax.Array:
         return jnp.concatenate([x[:1], jnp.repeat(x, samples, axis=0)])
 
-    flat = offset.reshape(-1, 2)
+    flat = offset.reshape(-1, dim)
     address = Address(each(subspaces.leaf), each(subspaces.index))
     return CoordinateProbes(address, jnp.concatenate([jnp.zeros_like(flat[:1]), flat]))
 
@@ -153,20 +150,15 @@ def _probes(subspaces: Address, offset: jax.Array) -> CoordinateProbes:
 # --- tell -----------------------------------------------------------------------------------------
 
 
-def _seen(
-    state: SAHState, params: Params, probes: CoordinateProbes, values: jax.Array
-) -> tuple[Address, Visit]:
-    """The subspaces that were asked about, and what was seen around the parameters in them."""
-    pairs = len(state.subspaces.leaf)
-    samples = (len(probes) - 1) // pairs
-    subspaces = Address(*(x[1::samples] for x in probes.address))
-    visit = Visit(
+def _seen(params: Params, subspaces: Address, offset: jax.Array, values: jax.Array) -> Visit:
+    """What was seen around the parameters at these offsets in each subspace, shape (J, n, 2)."""
+    pairs, samples, _ = offset.shape
+    return Visit(
         position=gather(params, subspaces),
         base=values[0],
-        offset=probes.offset[1:].reshape(pairs, samples, 2),
+        offset=offset,
         value=values[1:].reshape(pairs, samples),
     )
-    return subspaces, visit
 
 
 def _part(visit: Visit, samples: slice) -> Visit:
@@ -180,7 +172,10 @@ def _tell_switching(
     probes: CoordinateProbes,
     values: jax.Array,
 ) -> Told:
-    subspaces, visit = _seen(state, params, probes, values)
+    pairs = len(state.subspaces.leaf)
+    samples = (len(probes) - 1) // pairs
+    subspaces = Address(*(x[1::samples] for x in probes.address))
+    visit = _seen(params, subspaces, probes.offset[1:].reshape(pairs, samples, 2), values)
     now, fresh = _part(visit, slice(0, 2)), _part(visit, slice(2, None))
     told = _newton(
         options,
@@ -200,7 +195,8 @@ def _tell_following(
     probes: CoordinateProbes,
     values: jax.Array,
 ) -> Told:
-    _, now = _seen(state, params, probes, values)
+    offset = _diagonal(probes.offset[1:].reshape(-1, 2))
+    now = _seen(params, state.subspaces, offset, values)
     told = _newton(
         options,
         state._replace(cache=push(state.cache, now)),
@@ -221,7 +217,7 @@ def _or_retreat(told: Told, state: SAHState, params: Params, *, next_step: jax.A
     lost = ~jnp.isfinite(told.value)
     last = state.cache.previous
     away = (gather(params, state.subspaces) - last.position) / 2
-    back = _embed(params, state.subspaces, jnp.where(jnp.isfinite(last.base), away, 0))
+    back = CoordinateUpdate(state.subspaces, jnp.where(jnp.isfinite(last.base), away, 0))
 
     def unless_lost(new: Any, old: Any) -> Any:
         return jax.tree.map(lambda n, o: jnp.where(lost, o, n), new, old)
@@ -263,10 +259,4 @@ def _newton(
     state = state._replace(
         step=state.step + 1, hessian=hessian, info=SAHInfo(eigenvalues, gradient)
     )
-    return Told(_embed(params, state.subspaces, direction), state, now.base)
-
-
-def _embed(params: Params, subspaces: Address, direction: jax.Array) -> Params:
-    """Directions of all pairs as one update of the parameters; zero elsewhere."""
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), working_dtype(leaf)), params)
-    return add_at(zeros, subspaces, direction)
+    return Told(CoordinateUpdate(state.subspaces, direction), state, now.base)
