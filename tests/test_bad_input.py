@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import zosah_jax
+import zosah_jax as peer
 from zosah_jax import in_chunks, minimize, rspg, scale_by_zosah, zosah
 
 X = np.ones(4, np.float32)
@@ -134,6 +135,44 @@ CASES = {
             ("grid", "'minimal'"),
         )
     },
+    # the peers
+    **{
+        f"{make.__name__} {name} {value}": (made(make, 1.0, **{name: value}), error, name, said)
+        for make, name, value, error, said in (
+            (peer.mezo, "num_samples", 0, ValueError, "at least 1"),
+            (peer.mezo, "smoothing", None, TypeError, "positive number"),
+            (peer.mezo_bcd, "block_order", "sideways", ValueError, "'reshuffled'"),
+            (peer.mezo_bcd, "blocks", "atom", ValueError, "'leaf'"),
+            (peer.fzoo, "num_directions", 1, ValueError, "at least 2"),
+            (peer.fzoo, "distribution", "uniform", ValueError, "'rademacher'"),
+            (peer.hizoo, "scaling", "root", ValueError, "'inverse_root'"),
+            (peer.hizoo, "hessian_smoothing", 0.0, ValueError, "positive number"),
+            (peer.zoha, "hessian", "dense", ValueError, "'gauss'"),
+            (peer.zoha, "descent_check", -1, ValueError, "at least 1"),
+            (peer.zoha, "period", 0, ValueError, "at least 1"),
+            (peer.zo_rsn, "differences", "backward", ValueError, "'central'"),
+            (peer.deepzero, "density", 1.5, ValueError, "at most 1"),
+            (peer.deepzero, "maskable", 3, TypeError, "callable"),
+        )
+    },
+    "densities of another tree": (
+        lambda: peer.deepzero(1.0, {"a": 0.5}).init({"b": X}),
+        ValueError,
+        "density",
+    ),
+    "more dimensions than there are": (
+        lambda: peer.zo_rsn(1.0, 5).init(X),
+        ValueError,
+        "subspace_dim",
+        "5",
+        "d = 4",
+    ),
+    "nothing to mask": (
+        lambda: peer.zo_grasp_densities(f, X),
+        ValueError,
+        "params",
+        "maskable",
+    ),
     # key and evaluator
     "key 1.5": (made(zosah, 1.0, key=1.5), TypeError, "key", "1.5", "int or a typed key"),
     "key None": (made(rspg, 1.0, key=None), TypeError, "key", "None", "int or a typed key"),
