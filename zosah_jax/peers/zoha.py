@@ -45,7 +45,7 @@ class ZOHAState(NamedTuple):
         base: value at the parameters, scalar.
         seen: f(x + mu u_i) at the last refresh, shape (b,).
         basis: rows a_j of the power iteration's v_j = U a_j, shape (rank, b).
-        move: weights of the q + b directions that the step's direction combines.
+        move: weights of the q + b directions that the step combines, q of them for "diag".
     """
 
     key: jax.Array
@@ -107,7 +107,7 @@ def _init(o: _Options, params: Params) -> ZOHAState:
         base=jnp.full((), jnp.nan, dtype),
         seen=jnp.zeros(b, dtype),
         basis=jnp.eye(min(o.rank, b), b, dtype=dtype),
-        move=jnp.zeros(o.num_directions + b, dtype),
+        move=jnp.zeros(o.num_directions + (0 if diagonal else b), dtype),
     )
 
 
@@ -145,7 +145,7 @@ def _tell_curvature(
     curvature = jnp.where(jnp.isfinite(curvature), curvature, 0)
     damping = damping_of(curvature, dimension(params), o.damping)
     state = state._replace(damping=damping, base=base, seen=forth)
-    keys = _hessian_keys(o, state)
+    keys = probes.key[1 : o.hessian_directions + 1, 0]
     if o.hessian == "diag":
         diagonal = mean_square(keys, curvature, params)
         scaling = jax.tree.map(lambda h: jax.lax.rsqrt(h + damping.astype(h.dtype)), diagonal)
@@ -228,26 +228,19 @@ def _tell_gradient(
     mu = _length(o, params, 0.5)
     weight = mean_weights((values - base) / mu)
     scale = probes.scale[len(probes) - o.num_directions :] / mu
-    within = weight @ scale[:, 1:] if o.hessian != "diag" else jnp.zeros(o.hessian_directions)
-    own = weight * scale[:, 0]
-    move = jnp.concatenate([own, within.astype(own.dtype)])
+    move = jnp.concatenate([weight * scale[:, 0], weight @ scale[:, 1:]])
     state = state._replace(base=base, move=move)
     if o.descent_check:
         return Told(None, state, base)
-    return _moved(o, state, params, jnp.ones((), move.dtype))
-
-
-def _move(o: _Options, state: ZOHAState) -> tuple[jax.Array, jax.Array]:
-    """Keys and weights of the directions that the step's direction combines."""
-    keys = _gradient_keys(o, state)
-    if o.hessian == "diag":
-        return keys, state.move[: o.num_directions]
-    return jnp.concatenate([keys, _hessian_keys(o, state)]), state.move
+    own, others = probes.key[-o.num_directions :, 0], probes.key[-1, 1:]
+    return _moved(state, params, jnp.concatenate([own, others]), jnp.ones((), move.dtype))
 
 
 def _ask_descent(o: _Options, state: ZOHAState, params: Params) -> DirectionProbes:
     """The whole step, half of it, a quarter ..."""
-    keys, weight = _move(o, state)
+    keys, weight = _gradient_keys(o, state), state.move
+    if o.hessian != "diag":
+        keys = jnp.concatenate([keys, _hessian_keys(o, state)])
     part = 0.5 ** jnp.arange(o.descent_check, dtype=weight.dtype)
     scale = -part[:, None] * weight[None]
     scaling = None if state.scaling is None else alike(state.scaling, len(scale))
@@ -258,16 +251,15 @@ def _tell_descent(
     o: _Options, state: ZOHAState, params: Params, probes: DirectionProbes, values: jax.Array
 ) -> Told:
     """The part of the step with the lowest value, if that is below the present one."""
-    del probes
     values = jnp.where(jnp.isfinite(values), values, jnp.inf)
     best = jnp.argmin(values)
     part = jnp.where(values[best] < state.base, 0.5 ** best.astype(values.dtype), 0)
-    return _moved(o, state, params, part)
+    return _moved(state, params, probes.key[0], part)
 
 
-def _moved(o: _Options, state: ZOHAState, params: Params, part: jax.Array) -> Told:
-    keys, weight = _move(o, state)
-    update = combine_directions(keys, part * weight, params)
+def _moved(state: ZOHAState, params: Params, keys: jax.Array, part: jax.Array) -> Told:
+    """A part of the step, whose weights the state has."""
+    update = combine_directions(keys, part * state.move, params)
     if state.scaling is not None:
         update = jax.tree.map(jnp.multiply, state.scaling, update)
     return Told(update, state._replace(step=state.step + 1), state.base)
