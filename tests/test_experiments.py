@@ -27,7 +27,7 @@ from experiments.rosenbrock import __main__ as rosenbrock
 from experiments.rosenbrock.run import path
 from zosah_jax import PAPER_READING, History, rspg, zosah
 
-NAMES = ("alignment", "logistic_regression", "overhead", "readings", "rosenbrock")
+NAMES = ("alignment", "logistic_regression", "overhead", "readings", "rosenbrock", "train_resnet")
 PNG = b"\x89PNG"
 
 
