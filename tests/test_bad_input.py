@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import zosah_jax
+import zosah_jax as peer
 from zosah_jax import (
     automatic,
     grouped,
@@ -23,6 +24,11 @@ X = np.ones(4, np.float32)
 
 def one_device():
     return jax.sharding.Mesh(np.array(jax.devices()[:1]), ("probes",))
+
+
+def four_devices():
+    """Shape of a mesh; nothing is run on it."""
+    return jax.sharding.Mesh(np.array(4 * jax.devices()[:1]), ("probes",))
 
 
 def explicit():
@@ -151,6 +157,44 @@ CASES = {
             ("grid", "'minimal'"),
         )
     },
+    # the peers
+    **{
+        f"{make.__name__} {name} {value}": (made(make, 1.0, **{name: value}), error, name, said)
+        for make, name, value, error, said in (
+            (peer.mezo, "num_samples", 0, ValueError, "at least 1"),
+            (peer.mezo, "smoothing", None, TypeError, "positive number"),
+            (peer.mezo_bcd, "block_order", "sideways", ValueError, "'reshuffled'"),
+            (peer.mezo_bcd, "blocks", "atom", ValueError, "'leaf'"),
+            (peer.fzoo, "num_directions", 1, ValueError, "at least 2"),
+            (peer.fzoo, "distribution", "uniform", ValueError, "'rademacher'"),
+            (peer.hizoo, "scaling", "root", ValueError, "'inverse_root'"),
+            (peer.hizoo, "hessian_smoothing", 0.0, ValueError, "positive number"),
+            (peer.zoha, "hessian", "dense", ValueError, "'gauss'"),
+            (peer.zoha, "descent_check", -1, ValueError, "at least 1"),
+            (peer.zoha, "period", 0, ValueError, "at least 1"),
+            (peer.zo_rsn, "differences", "backward", ValueError, "'central'"),
+            (peer.deepzero, "density", 1.5, ValueError, "at most 1"),
+            (peer.deepzero, "maskable", 3, TypeError, "callable"),
+        )
+    },
+    "densities of another tree": (
+        lambda: peer.deepzero(1.0, {"a": 0.5}).init({"b": X}),
+        ValueError,
+        "density",
+    ),
+    "more dimensions than there are": (
+        lambda: peer.zo_rsn(1.0, 5).init(X),
+        ValueError,
+        "subspace_dim",
+        "5",
+        "d = 4",
+    ),
+    "nothing to mask": (
+        lambda: peer.zo_grasp_densities(f, X),
+        ValueError,
+        "params",
+        "maskable",
+    ),
     # key and evaluator
     "key 1.5": (made(zosah, 1.0, key=1.5), TypeError, "key", "1.5", "int or a typed key"),
     "key None": (made(rspg, 1.0, key=None), TypeError, "key", "None", "int or a typed key"),
@@ -177,7 +221,7 @@ CASES = {
     "explicit mesh": (lambda: sharded(explicit()), ValueError, "mesh", "explicit", "Auto"),
     "no such axis": (lambda: sharded(one_device(), "rows"), ValueError, "axis", "'rows'", "probes"),
     "chunk undivided": (
-        lambda: sharded(jax.sharding.AbstractMesh((4,), ("probes",)), chunk=6),
+        lambda: sharded(four_devices(), chunk=6),
         ValueError,
         "chunk",
         "6",

@@ -12,7 +12,7 @@ from jax import lax
 import zosah_jax
 from zosah_jax.grouped.evaluator import make_objective_plan, trace_objective
 from zosah_jax.params import Address, add_at
-from zosah_jax.probes import CoordinateProbes, GaussianProbes
+from zosah_jax.probes import CoordinateProbes, DirectionProbes
 
 
 @pytest.fixture(autouse=True)
@@ -277,7 +277,7 @@ def test_under_vmap_each_lane_has_its_own_probes():
 
 def test_other_probes_are_answered_one_by_one():
     f, params = OBJECTIVES["perceptron"]
-    probes = GaussianProbes(jax.random.split(jax.random.key(0), 3), jnp.full(3, 0.1))
+    probes = DirectionProbes(jax.random.split(jax.random.key(0), (3, 1)), jnp.full((3, 1), 0.1))
     got = zosah_jax.grouped()(f, params, probes)
     np.testing.assert_array_equal(got, zosah_jax.one_by_one()(f, params, probes))
 
@@ -329,7 +329,7 @@ def test_automatic_groups_what_is_worth_it_and_fits():
     coordinates = CoordinateProbes(
         Address(jnp.zeros((2, 1), jnp.int32), jnp.zeros((2, 1), jnp.uint32)), jnp.ones((2, 1))
     )
-    directions = GaussianProbes(jax.random.split(jax.random.key(0), 2), jnp.ones(2))
+    directions = DirectionProbes(jax.random.split(jax.random.key(0), (2, 1)), jnp.ones((2, 1)))
     assert chosen(big, BIG, coordinates)
     assert not chosen(big, BIG, directions)
     assert not chosen(*OBJECTIVES["perceptron"], coordinates)

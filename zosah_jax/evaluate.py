@@ -17,7 +17,7 @@ import optax
 
 from zosah_jax.checks import check_count
 from zosah_jax.params import Params, working_dtype
-from zosah_jax.probes import Probes
+from zosah_jax.probes import Probes, set_alike_apart
 
 ValueFn = Callable[..., Any]
 Evaluator = Callable[[ValueFn, Params, Probes], jax.Array]
@@ -46,12 +46,14 @@ def in_chunks(size: int) -> Evaluator:
     check_count("size", size)
 
     def evaluate(value_fn: ValueFn, params: Params, probes: Probes) -> jax.Array:
+        each, whole = set_alike_apart(probes)
+
         def answer(probe: Any) -> jax.Array:
-            return checked_value(value_fn, probe.apply(params), params)
+            return checked_value(value_fn, whole(probe).apply(params), params)
 
         if size >= len(probes):
-            return jax.vmap(answer)(probes)
-        return jax.lax.map(answer, probes, batch_size=size if size > 1 else None)
+            return jax.vmap(answer)(each)
+        return jax.lax.map(answer, each, batch_size=size if size > 1 else None)
 
     return evaluate
 
