@@ -1,0 +1,67 @@
+"""What is compared, and what may be tuned: the same effort for every method."""
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from experiments.comparison.lanes import Constructor
+from zosah_jax import METHODS
+
+DOCUMENTED = {"zosah": 1.0, "zoha": 1.0, "zo_rsn": 0.1, "deepzero": 0.1, "mezo": 1e-6}
+"""Learning rates that the methods' own documentation names; the others' names none."""
+
+SIMPLE_SUBSPACE_DIMS = (8, 32)
+"""Values of ZO-SAH's m that are tried beside its default."""
+
+SIMPLE_LEARNING_RATES = (0.1, 0.3, 1.0, 3.0, 10.0)
+"""Learning rates that are tried with each of them: as many runs as the common grid."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A constructor with options and the learning rates to choose from.
+
+    Attributes:
+        method: by name.
+        options: of its constructor.
+        learning_rates: the grid.
+        constructor: the same object throughout, so that it compiles once.
+    """
+
+    method: str
+    options: dict[str, Any]
+    learning_rates: tuple[float, ...]
+    constructor: Constructor = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make the constructor."""
+        object.__setattr__(self, "constructor", partial(METHODS[self.method], **self.options))
+
+
+@dataclass(frozen=True, eq=False)
+class Entrant:
+    """A line of the table: the best of its candidates on the tuning seed is what is reported.
+
+    Attributes:
+        method: by name.
+        setting: "tuned": the learning rate alone. "simple": ZO-SAH's m too.
+        candidates: what is tried.
+    """
+
+    method: str
+    setting: str
+    candidates: tuple[Candidate, ...]
+
+
+def entrants(methods: tuple[str, ...], learning_rates: tuple[float, ...]) -> list[Entrant]:
+    """Every method with the common grid, and ZO-SAH with another grid of about as many runs."""
+    found = [
+        Entrant(name, "tuned", (Candidate(name, {}, learning_rates),)) for name in methods
+    ]
+    if "zosah" in methods:
+        wider = tuple(
+            Candidate("zosah", {"subspace_dim": m}, SIMPLE_LEARNING_RATES)
+            for m in SIMPLE_SUBSPACE_DIMS
+        )
+        found.insert(1, Entrant("zosah", "simple", wider))
+    return found

@@ -1,0 +1,1 @@
+"""A small language model, fine-tuned by forward passes alone."""
