@@ -31,6 +31,8 @@ from zosah_jax import PAPER_READING, History, rspg, zosah
 
 NAMES = (
     "alignment",
+    "comparison",
+    "fine_tuning",
     "logistic_regression",
     "overhead",
     "readings",

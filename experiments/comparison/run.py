@@ -75,9 +75,11 @@ def measure(
         For JSON: what every method took, by data set.
     """
     problems = [prepare(n, rows, data_dir, regularisation) for n in names(dataset, data_dir)]
-    asked = entrants(methods, learning_rates)
+    asked = [entrants(methods, learning_rates, p.dimension) for p in problems]
     exact = bool(jax.config.read("jax_enable_x64"))
-    jobs = [(entrant, problem) for entrant in asked for problem in problems]
+    jobs = [
+        pair for alike in zip(*asked, strict=True) for pair in zip(alike, problems, strict=True)
+    ]
     with (
         tqdm(total=len(jobs), unit="method") as bar,
         ThreadPoolExecutor(max_workers=workers) as pool,
@@ -174,9 +176,7 @@ def _scores(
     padded = np.resize(grid, -(-len(grid) // lanes) * lanes)
     curves = []
     for rates in padded.reshape(-1, lanes):
-        curves += run_lanes(
-            problem, candidate.constructor, rates, np.full(lanes, seed), values
-        )
+        curves += run_lanes(problem, candidate.constructor, rates, np.full(lanes, seed), values)
     return [
         (mean_price(problem, curve, values), _left(problem, curve, values))
         for curve in curves[: len(grid)]

@@ -1,7 +1,7 @@
 """What is compared, and what may be tuned: the same effort for every method."""
 
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 from experiments.comparison.lanes import Constructor
@@ -25,17 +25,21 @@ class Candidate:
         method: by name.
         options: of its constructor.
         learning_rates: the grid.
-        constructor: the same object throughout, so that it compiles once.
     """
 
     method: str
     options: dict[str, Any]
     learning_rates: tuple[float, ...]
-    constructor: Constructor = field(init=False)
 
-    def __post_init__(self) -> None:
-        """Make the constructor."""
-        object.__setattr__(self, "constructor", partial(METHODS[self.method], **self.options))
+    @property
+    def constructor(self) -> Constructor:
+        """The method with its options; the same object for the same ones, to compile once."""
+        return _constructor(self.method, **self.options)
+
+
+@cache
+def _constructor(method: str, **options: Any) -> Constructor:
+    return partial(METHODS[method], **options)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,14 +57,15 @@ class Entrant:
     candidates: tuple[Candidate, ...]
 
 
-def entrants(methods: tuple[str, ...], learning_rates: tuple[float, ...]) -> list[Entrant]:
-    """Every method with the common grid, and ZO-SAH with another grid of about as many runs."""
-    found = [
-        Entrant(name, "tuned", (Candidate(name, {}, learning_rates),)) for name in methods
-    ]
+def entrants(
+    methods: tuple[str, ...], learning_rates: tuple[float, ...], dimension: int
+) -> list[Entrant]:
+    """Every method with the common grid, and ZO-SAH with a grid of as many runs for m too."""
+    found = [Entrant(name, "tuned", (Candidate(name, {}, learning_rates),)) for name in methods]
     if "zosah" in methods:
+        even = dimension - dimension % 2  # no subspace is larger
         wider = tuple(
-            Candidate("zosah", {"subspace_dim": m}, SIMPLE_LEARNING_RATES)
+            Candidate("zosah", {"subspace_dim": min(m, even)}, SIMPLE_LEARNING_RATES)
             for m in SIMPLE_SUBSPACE_DIMS
         )
         found.insert(1, Entrant("zosah", "simple", wider))

@@ -17,6 +17,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
     parts = [_of_dataset(name, found, results) for name, found in results["datasets"].items()]
     return {
         "claim": _claims(results, "tuned"),
+        "pairs": _pairs(results),
         "simple": _claims(results, "simple"),
         "table": "\n\n".join(parts),
     }
@@ -92,6 +93,32 @@ def _claims(results: dict[str, Any], setting: str) -> str:
         if ours and others:
             rows.append([name, *(_duel(ours[0], others, n) for n in range(len(goals)))])
     return markdown(header, rows) if rows else ""
+
+
+def _pairs(results: dict[str, Any]) -> str:
+    """On how many data sets ZO-SAH's median price is less than each other method's."""
+    wins: dict[str, list[list[bool]]] = {}
+    if not all(_has(found, "zosah") for found in results["datasets"].values()):
+        return ""
+    for found in results["datasets"].values():
+        tuned = {e["method"]: e for e in found["entries"] if e["setting"] != "documented"}
+        ours = [median(reached) for reached in _of(found, "zosah")["values_to_reach"]]
+        for method, entry in tuned.items():
+            if method != "zosah":
+                theirs = [median(reached) for reached in entry["values_to_reach"]]
+                ahead = [mine < other for mine, other in zip(ours, theirs, strict=True)]
+                wins.setdefault(_name(entry), []).append(ahead)
+    header = [f"ZO-SAH ahead, of {len(results['datasets'])} sets", *_goals(results)]
+    rows = [[name, *map(str, np.sum(ahead, axis=0))] for name, ahead in wins.items()]
+    return markdown(header, rows)
+
+
+def _has(found: dict[str, Any], method: str) -> bool:
+    return any((e["method"], e["setting"]) == (method, "tuned") for e in found["entries"])
+
+
+def _of(found: dict[str, Any], method: str) -> Entry:
+    return next(e for e in found["entries"] if (e["method"], e["setting"]) == (method, "tuned"))
 
 
 def _duel(ours: Entry, others: list[Entry], goal: int) -> str:

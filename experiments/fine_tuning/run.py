@@ -330,10 +330,9 @@ def _times(
 
         @jax.jit
         def run(state: _State, tx: Any = tx) -> _State:
-            steps = jax.lax.fori_loop(
+            return jax.lax.fori_loop(
                 0, _TIMED_STEPS, lambda _, s: _step(task, tx, s, tokens, labels), state
             )
-            return steps
 
         functions[method] = partial(lambda run, start: run(start).params, run, start)
     functions["forward"] = jax.jit(lambda: task.value(task.params, tokens, labels))

@@ -1,4 +1,4 @@
-"""Text that every installation has, from four sources, as bytes; and snippets to tell them apart."""
+"""Text that every installation has, from four sources; and snippets to tell them apart."""
 
 import importlib
 import inspect

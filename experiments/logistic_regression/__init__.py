@@ -1,1 +1,1 @@
-"""The main job: every method of the library on logistic regression."""
+"""The main job: ZO-SAH and RSPG on logistic regression."""

@@ -1,4 +1,4 @@
-"""Every method of the library on regularised logistic regression, side by side."""
+"""ZO-SAH and RSPG on regularised logistic regression, side by side."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ _NAME = "logistic_regression"
 
 @dataclass(frozen=True)
 class Config:
-    """Every method of the library on regularised logistic regression, side by side.
+    """ZO-SAH and RSPG on regularised logistic regression, side by side.
 
     Known datasets: breast_cancer and digits (they come with scikit-learn); a1a, a7a, a9a,
     mushrooms, phishing and splice (LIBSVM files).
