@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from experiments import style
+from experiments.comparison.table import entry_name
 from zosah_jax import METHODS
 
 _COLUMNS = 3
@@ -40,10 +41,10 @@ def draw(results: dict[str, Any], path: Path) -> None:
 def _panel(axes: Axes, name: str, dataset: dict[str, Any]) -> None:
     places = dataset["curve_at_in_d"]
     for entry in dataset["entries"]:
-        if entry["setting"] not in ("tuned", "reference"):
+        if entry["setting"] not in ("tuned", "unchecked", "reference"):
             continue
         left = np.maximum(1 - np.array(entry["curve"]), 1e-9)
-        axes.plot(places, left, **_look(entry["method"]))
+        axes.plot(places, left, **_look(entry))
     axes.set(xscale="log", yscale="log", xlim=(places[0], places[-1]), ylim=(1.1, _LEFT))
     axes.set_yticks(_TICKS, [f"{100 * (1 - left):g} %" for left in _TICKS], minor=False)
     axes.set_yticks([], minor=True)
@@ -51,14 +52,16 @@ def _panel(axes: Axes, name: str, dataset: dict[str, Any]) -> None:
     axes.set_title(f"{name.replace('_', ' ')}, d = {dataset['dimension']}")
 
 
-def _look(method: str) -> dict[str, Any]:
+def _look(entry: dict[str, Any]) -> dict[str, Any]:
+    method = entry["method"]
     if method not in METHODS:
-        return {"color": style.REFERENCE, "linestyle": ":", "label": f"{method} (SciPy)"}
+        return {"color": style.REFERENCE, "linestyle": ":", "label": entry_name(entry)}
     ours = method == "zosah"
     return {
         "color": style.colour(method),
-        "label": style.label(method),
+        "label": entry_name(entry),
         "linewidth": 3.0 if ours else 1.6,
-        "linestyle": "--" if method == "rspg" else "-",  # MeZO's line is under it
+        # MeZO's line is under RSPG's
+        "linestyle": "--" if method == "rspg" or entry["setting"] == "unchecked" else "-",
         "zorder": 3 if ours else 2.5 if method == "rspg" else 2,
     }

@@ -48,7 +48,8 @@ class Entrant:
 
     Attributes:
         method: by name.
-        setting: "tuned": the learning rate alone. "simple": ZO-SAH's m too.
+        setting: "tuned": the learning rate alone. "simple": ZO-SAH's m too. "unchecked": ZOHA
+            without its descent check, which leaves a learning rate no say.
         candidates: what is tried.
     """
 
@@ -60,13 +61,18 @@ class Entrant:
 def entrants(
     methods: tuple[str, ...], learning_rates: tuple[float, ...], dimension: int
 ) -> list[Entrant]:
-    """Every method with the common grid, and ZO-SAH with a grid of as many runs for m too."""
-    found = [Entrant(name, "tuned", (Candidate(name, {}, learning_rates),)) for name in methods]
-    if "zosah" in methods:
-        even = dimension - dimension % 2  # no subspace is larger
-        wider = tuple(
-            Candidate("zosah", {"subspace_dim": min(m, even)}, SIMPLE_LEARNING_RATES)
-            for m in SIMPLE_SUBSPACE_DIMS
-        )
-        found.insert(1, Entrant("zosah", "simple", wider))
+    """Every method with the common grid; ZO-SAH and ZOHA another time, with as many runs."""
+    even = dimension - dimension % 2  # no subspace is larger
+    found = []
+    for name in methods:
+        found.append(Entrant(name, "tuned", (Candidate(name, {}, learning_rates),)))
+        if name == "zosah":
+            wider = tuple(
+                Candidate(name, {"subspace_dim": min(m, even)}, SIMPLE_LEARNING_RATES)
+                for m in SIMPLE_SUBSPACE_DIMS
+            )
+            found.append(Entrant(name, "simple", wider))
+        if name == "zoha":
+            free = Candidate(name, {"descent_check": 0}, learning_rates)
+            found.append(Entrant(name, "unchecked", (free,)))
     return found

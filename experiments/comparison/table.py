@@ -34,24 +34,28 @@ def summary(results: dict[str, Any]) -> str:
             if entry["setting"] != "documented":
                 at = results["fractions"].index(0.97)
                 price = median(entry["values_to_reach"][at]) / d
-                lines.setdefault(_name(entry), []).append(_plain(price))
+                lines.setdefault(entry_name(entry), []).append(_plain(price))
     return markdown(header, [[name, *cells] for name, cells in lines.items()])
 
 
 def entry_label(entry: Entry) -> str:
     """Name of an entry, with its learning rate and how that was chosen."""
     if entry["method"] not in METHODS:
-        return _name(entry)
-    options = "".join(f", m {m}" for m in entry.get("options", {}).values())
-    how = {"simple": "tuned with m"}.get(entry["setting"], entry["setting"])
+        return entry_name(entry)
+    options = entry.get("options", {})
+    name = label(entry["method"]) + (", no check" if entry["setting"] == "unchecked" else "")
+    m = f", m {options['subspace_dim']}" if "subspace_dim" in options else ""
+    how = {"simple": "tuned with m", "unchecked": "tuned"}.get(entry["setting"], entry["setting"])
     edge = ", edge" if entry.get("at_edge") else ""
-    return f"{label(entry['method'])}, {entry['learning_rate']:g}{options} ({how}{edge})"
+    return f"{name}, {entry['learning_rate']:g}{m} ({how}{edge})"
 
 
-def _name(entry: Entry) -> str:
+def entry_name(entry: Entry) -> str:
+    """Name of an entry, without its learning rate."""
     if entry["method"] not in METHODS:
         return f"{entry['method']} (SciPy)"
-    return label(entry["method"]) + (", m tuned too" if entry["setting"] == "simple" else "")
+    more = {"simple": ", m tuned too", "unchecked": ", no check"}
+    return label(entry["method"]) + more.get(entry["setting"], "")
 
 
 def _goals(results: dict[str, Any]) -> list[str]:
@@ -87,7 +91,7 @@ def _claims(results: dict[str, Any], setting: str) -> str:
     header = ["best other / ZO-SAH", *goals]
     rows = []
     for name, found in results["datasets"].items():
-        tuned = [e for e in found["entries"] if e["setting"] == "tuned"]
+        tuned = [e for e in found["entries"] if e["setting"] in ("tuned", "unchecked")]
         ours = [e for e in found["entries"] if (e["method"], e["setting"]) == ("zosah", setting)]
         others = [e for e in tuned if e["method"] != "zosah"]
         if ours and others:
@@ -101,13 +105,12 @@ def _pairs(results: dict[str, Any]) -> str:
     if not all(_has(found, "zosah") for found in results["datasets"].values()):
         return ""
     for found in results["datasets"].values():
-        tuned = {e["method"]: e for e in found["entries"] if e["setting"] != "documented"}
         ours = [median(reached) for reached in _of(found, "zosah")["values_to_reach"]]
-        for method, entry in tuned.items():
-            if method != "zosah":
+        for entry in found["entries"]:
+            if entry["method"] != "zosah" and entry["setting"] != "documented":
                 theirs = [median(reached) for reached in entry["values_to_reach"]]
                 ahead = [mine < other for mine, other in zip(ours, theirs, strict=True)]
-                wins.setdefault(_name(entry), []).append(ahead)
+                wins.setdefault(entry_name(entry), []).append(ahead)
     header = [f"ZO-SAH ahead, of {len(results['datasets'])} sets", *_goals(results)]
     rows = [[name, *map(str, np.sum(ahead, axis=0))] for name, ahead in wins.items()]
     return markdown(header, rows)
@@ -126,10 +129,10 @@ def _duel(ours: Entry, others: list[Entry], goal: int) -> str:
     best = min(others, key=lambda entry: median(entry["values_to_reach"][goal]))
     theirs = median(best["values_to_reach"][goal])
     if np.isinf(mine):
-        return "neither" if np.isinf(theirs) else f"{label(best['method'])} alone"
+        return "neither" if np.isinf(theirs) else f"{entry_name(best)} alone"
     if np.isinf(theirs):
         return "**ZO-SAH alone**"
-    text = f"{theirs / mine:.2f} ({label(best['method'])})"
+    text = f"{theirs / mine:.2f} ({entry_name(best)})"
     return f"**{text}**" if theirs > mine else text
 
 
