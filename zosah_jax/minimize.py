@@ -30,6 +30,7 @@ class Status(IntEnum):
     BUDGET_SPENT = 1
     TARGET_REACHED = 2
     NOT_FINITE = 3
+    STOPPED = 4
 
 
 _MESSAGES = {
@@ -37,6 +38,7 @@ _MESSAGES = {
     Status.BUDGET_SPENT: "budget spent",
     Status.TARGET_REACHED: "target reached",
     Status.NOT_FINITE: "stopped: the objective has no finite value where the run stands",
+    Status.STOPPED: "stopped by the callback",
 }
 
 
@@ -168,7 +170,7 @@ def minimize(
         check_number("target", target)
     if isinstance(budget, jax.core.Tracer):
         raise TypeError("budget: got a traced value, wanted an int (it sizes the history).")
-    tx = _RECOMMENDED if tx is None else tx
+    tx = recommended() if tx is None else tx
     if not isinstance(tx, optax.GradientTransformation):
         raise TypeError(f"tx: got {type(tx).__name__}, wanted an optax transformation or None.")
     x0 = jax.tree.map(jnp.asarray, x0)
@@ -185,6 +187,11 @@ def minimize(
 
 
 _RECOMMENDED = zosah(1.0)
+
+
+def recommended() -> optax.GradientTransformation:
+    """The transformation that the library recommends where the user names none."""
+    return _RECOMMENDED
 
 
 def _hashable(fun: Callable[[Params], Any]) -> Callable[[Params], Any]:
@@ -223,7 +230,7 @@ def _loop(
     zero = jnp.zeros((), jnp.int32)
     run = _Run(
         params=x0,
-        state=_reseeded(task.tx.init(x0), key),
+        state=reseeded(task.tx.init(x0), key),
         best_params=x0,
         best_value=jnp.full((), jnp.inf, dtype),
         history=_blank_history(task.capacity, dtype),
@@ -337,7 +344,7 @@ def _counted(state: Any) -> tuple[jax.Array, jax.Array]:
     return count, cost
 
 
-def _reseeded(state: Any, key: jax.Array | None) -> Any:
+def reseeded(state: Any, key: jax.Array | None) -> Any:
     """The optimizer state with the keys of this library's transformations replaced."""
     if key is None:
         return state

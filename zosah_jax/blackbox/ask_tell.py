@@ -1,0 +1,383 @@
+"""Ask and tell: the loop is the user's, the points come from any transformation of this library."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from zosah_jax.blackbox.numbers import as_value, in_dtype_of
+from zosah_jax.box import Box, box_of
+from zosah_jax.checks import typed_key
+from zosah_jax.minimize import recommended, reseeded
+from zosah_jax.params import Params, check_params, widen, working_dtype
+from zosah_jax.transcript import Transcript
+from zosah_jax.transform import Info, is_zeroth_order, zeroth_order_states
+
+
+class AskTellState(NamedTuple):
+    """All that an `AskTell` knows: a pytree of arrays.
+
+    Attributes:
+        params: where the run stands.
+        optimizer: state of the transformation.
+        told: values of the rounds of the present step that were told, a tuple of arrays.
+        asked: whether points were asked that are still to be told, bool.
+        step: steps taken, int32.
+        num_evaluations: values told, missing ones included, int64.
+        best_params: the point with the smallest value told.
+        best_value: that value; inf before there is one.
+    """
+
+    params: Params
+    optimizer: Any
+    told: tuple[jax.Array, ...]
+    asked: np.ndarray
+    step: np.ndarray
+    num_evaluations: np.ndarray
+    best_params: Params
+    best_value: np.ndarray
+
+
+class AskTell:
+    """A run that is driven from outside: ask for points, evaluate them anywhere, tell the values.
+
+    A step of the transformation is one batch, or several where its method looks again within a step;
+    the parameters move when the last batch of a step is told. All of the transformation takes part:
+    what optax chains around a method acts on its updates as ever. Arithmetic is in the dtypes of
+    `x0`: float64 arrays are float64 here, whatever `jax_enable_x64` says.
+
+    Args:
+        x0: pytree of real floating arrays (NumPy's, JAX's, or Python floats, which are float64).
+        tx: a transformation of this library, or an optax chain around one. None: the method that
+            the library recommends, as in `minimize`.
+        bounds: (lower, upper), each a number or a pytree like `x0`: every point asked and every
+            point that the run stands at is within them. None: no bounds.
+        key: int or typed key that replaces the transformation's own; None keeps that.
+        noise: standard deviation of the noise of a value; methods that choose their step lengths
+            choose them by it. 0: rounding alone.
+
+    Raises:
+        ValueError: `x0` is outside the bounds, the bounds are crossed, or `tx` asks no values.
+        TypeError: an argument is of the wrong kind, by name.
+
+    Example:
+        >>> import numpy as np, zosah_jax
+        >>> solver = zosah_jax.AskTell(np.array([-1.2, 1.0]))
+        >>> while solver.num_evaluations < 300:
+        ...     points = solver.ask()
+        ...     values = [100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2 for x in points]
+        ...     values[-1] = None  # one that did not come
+        ...     solver.tell(values)
+        >>> bool(solver.best_value < 1e-6)
+        True
+    """
+
+    def __init__(
+        self,
+        x0: Params,
+        tx: optax.GradientTransformation | None = None,
+        *,
+        bounds: Any = None,
+        key: Any = None,
+        noise: float = 0.0,
+    ) -> None:
+        check_params(x0)
+        self._tx = recommended() if tx is None else tx
+        if not isinstance(self._tx, optax.GradientTransformation):
+            raise TypeError(f"tx: got {type(tx).__name__}, wanted an optax transformation or None.")
+        self._precise = in_dtype_of(x0)
+        x0 = jax.tree.map(np.asarray, x0)
+        with self._precise():
+            self._box = box_of(bounds, x0)
+            x0 = jax.tree.map(jnp.array, x0)
+            state = reseeded(self._tx.init(x0), None if key is None else typed_key(key))
+            if not zeroth_order_states(state):
+                raise ValueError(
+                    "tx: got a transformation that asks for no function values, wanted one of this "
+                    "library's, or an optax chain around one."
+                )
+            self._state = AskTellState(
+                params=x0,
+                optimizer=state,
+                told=(),
+                asked=np.asarray(False),
+                step=np.asarray(0, np.int32),
+                num_evaluations=np.asarray(0, np.int64),
+                best_params=widen(x0),
+                best_value=np.asarray(np.inf, working_dtype(x0)),
+            )
+        self._points: list[Params] | None = None
+        self._begin_step(None)
+        if noise:
+            self.set_noise(noise)
+
+    # --- what it knows ----------------------------------------------------------------------------
+
+    @property
+    def params(self) -> Params:
+        """Where the run stands, NumPy arrays in the dtypes of `x0`."""
+        return _numpy(self._state.params)
+
+    @property
+    def best_params(self) -> Params:
+        """The point with the smallest value told, NumPy arrays; `x0` before there is one."""
+        return _numpy(self._state.best_params)
+
+    @property
+    def best_value(self) -> float:
+        """The smallest value told; inf before there is one."""
+        return float(self._state.best_value)
+
+    @property
+    def num_evaluations(self) -> int:
+        """Values told, missing ones included."""
+        return int(self._state.num_evaluations)
+
+    @property
+    def step(self) -> int:
+        """Steps taken."""
+        return int(self._state.step)
+
+    @property
+    def round(self) -> int:
+        """Batches of the present step that were told."""
+        return len(self._state.told)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of points of each batch of the present step."""
+        return self._sizes
+
+    @property
+    def info(self) -> Info:
+        """What was seen at the last step: the value at its parameters, and how many were missing."""
+        return zeroth_order_states(self._state.optimizer)[0].info
+
+    @property
+    def state(self) -> AskTellState:
+        """All of it, a pytree of arrays: keep it, and set it again on another day.
+
+        Raises:
+            ValueError: set to a state of another problem: other shapes, dtypes or method.
+        """
+        return self._state
+
+    @state.setter
+    def state(self, state: AskTellState) -> None:
+        check_like(state._replace(told=()), self._state._replace(told=()))
+        self._state = state
+        self._points = None
+        self._begin_step(state.told)
+
+    # --- the two moves ----------------------------------------------------------------------------
+
+    def ask(self) -> list[Params]:
+        """The points of the next batch, each a pytree like `x0` of NumPy arrays, float32 or wider.
+
+        Asked again before the values are told, it answers the same.
+        """
+        if self._points is None:
+            with self._precise():
+                stacked = _ask(self._tx, self._kinds, self.round, *self._dynamic())
+            leaves, treedef = jax.tree.flatten(stacked)
+            arrays = [np.array(leaf) for leaf in leaves]  # the user's own, to write to
+            self._points = [
+                jax.tree.unflatten(treedef, [leaf[i, ...] for leaf in arrays])
+                for i in range(self._sizes[self.round])
+            ]
+            self._state = self._state._replace(asked=np.asarray(True))
+        return [jax.tree.map(np.copy, point) for point in self._points]
+
+    def tell(self, values: Sequence[Any]) -> None:
+        """Take the values of the batch that was asked, in its order.
+
+        Args:
+            values: a real number a point; None, NaN or an infinity where it is missing.
+
+        Raises:
+            ValueError: nothing was asked since the last `tell`, or another number of values.
+            TypeError: a value is no real scalar.
+        """
+        if not self._state.asked:
+            raise ValueError("tell: got values, wanted a call of ask() before them.")
+        expected = self._sizes[self.round]
+        given = [as_value(value) for value in values]
+        if len(given) != expected:
+            raise ValueError(f"values: got {len(given)} of them, wanted {expected}, one a point.")
+        told = np.asarray(given, working_dtype(self._state.params))
+        self._remember(told)
+        answers = (*self._state.told, told)
+        if len(answers) < len(self._sizes):
+            self._state = self._state._replace(told=answers, asked=np.asarray(False))
+        else:
+            with self._precise():
+                params, optimizer, kinds = _tell(
+                    self._tx, self._kinds, *self._dynamic()[:2], answers, self._box
+                )
+            self._state = self._state._replace(
+                params=params,
+                optimizer=optimizer,
+                told=(),
+                asked=np.asarray(False),
+                step=self._state.step + np.int32(1),
+            )
+            self._enter(kinds)
+        self._points = None
+
+    def set_noise(self, noise: float) -> None:
+        """Set the standard deviation of a value, which step lengths are chosen by.
+
+        Methods whose state has no field `noise`, and lengths that the user gave, stay as they are.
+        """
+        nodes, treedef = jax.tree.flatten(self._state.optimizer, is_leaf=is_zeroth_order)
+        for number, node in enumerate(nodes):
+            if is_zeroth_order(node) and "noise" in getattr(node.method, "_fields", ()):
+                with self._precise():
+                    level = jnp.asarray(noise, node.method.noise.dtype)
+                nodes[number] = node._replace(method=node.method._replace(noise=level))
+        self._state = self._state._replace(optimizer=jax.tree.unflatten(treedef, nodes))
+        self._points = None
+
+    def program(self) -> str:
+        """What a step computes, as text: the same for the same method and options."""
+        with self._precise():
+            values = tuple(np.zeros(size, working_dtype(self._state.params)) for size in self._sizes)
+            traced = partial(_tell, self._tx, self._kinds)
+            closed = jax.make_jaxpr(traced)(*self._dynamic()[:2], values, self._box)
+        constants = [np.asarray(const).tobytes() for const in closed.consts]
+        return f"{closed}{constants}"
+
+    # --- behind them ------------------------------------------------------------------------------
+
+    def _dynamic(self) -> tuple[Any, Any, tuple[jax.Array, ...], Box | None]:
+        return self._state.params, self._state.optimizer, self._state.told, self._box
+
+    def _begin_step(self, told: tuple[jax.Array, ...] | None) -> None:
+        with self._precise():
+            kinds = _kinds(self._tx, *self._dynamic()[:2])
+        self._enter(kinds)
+        if told is not None:
+            got = [np.shape(values) for values in told]
+            if len(got) >= len(self._sizes) or got != [(n,) for n in self._sizes[: len(got)]]:
+                raise ValueError(f"state: got told values of shapes {got}, wanted {self._sizes}.")
+
+    def _enter(self, kinds: Sequence[jax.Array]) -> None:
+        self._kinds = tuple(int(kind) for kind in kinds)
+        known = self.__dict__.setdefault("_sizes_of", {})
+        if self._kinds not in known:
+            with self._precise():
+                known[self._kinds] = _round_sizes(self._tx, self._kinds, *self._dynamic()[:2])
+        self._sizes: tuple[int, ...] = known[self._kinds]
+
+    def _remember(self, told: np.ndarray) -> None:
+        state = self._state._replace(num_evaluations=self._state.num_evaluations + len(told))
+        finite = np.where(np.isfinite(told), told, np.inf)
+        least = int(np.argmin(finite))
+        if finite[least] < state.best_value:
+            best = self.ask()[least]
+            with self._precise():
+                state = state._replace(
+                    best_params=jax.tree.map(jnp.asarray, best), best_value=finite[least]
+                )
+        self._state = state
+
+
+def check_like(state: Any, wanted: Any) -> None:
+    """Refuse a state whose structure, shapes or dtypes are not those of another.
+
+    Raises:
+        ValueError: with the first difference.
+    """
+    if jax.tree.structure(state) != jax.tree.structure(wanted):
+        raise ValueError("state: got one of another structure, wanted that of this x0 and tx.")
+    have, want = jax.tree.leaves_with_path(state), jax.tree.leaves(wanted)
+    for (path, leaf), other in zip(have, want, strict=True):
+        if (leaf.shape, leaf.dtype) != (other.shape, other.dtype):
+            raise ValueError(
+                f"state: got {leaf.dtype}{list(leaf.shape)} at {jax.tree_util.keystr(path)}, wanted "
+                f"{other.dtype}{list(other.shape)} as for this x0 and tx."
+            )
+
+
+def _numpy(tree: Params) -> Params:
+    return jax.tree.map(np.array, tree)
+
+
+def _update(tx: Any, script: Transcript, params: Params, state: Any) -> tuple[Any, Any]:
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    return tx.update(zeros, state, params, value_fn=script)
+
+
+def _with_clear_error(fun: Callable[..., Any]) -> Callable[..., Any]:
+    """The function; where a wrapper runs `update` in a trace of its own, an error that says so."""
+
+    def wrapped(*args: Any) -> Any:
+        try:
+            return fun(*args)
+        except jax.errors.UnexpectedTracerError as error:
+            raise ValueError(
+                "tx: got this library's transformation within a wrapper that runs it in a control "
+                "flow of its own (optax.MultiSteps, optax.conditionally_transform and the like), "
+                "wanted such wrappers after it in an optax.chain: its points cannot be asked."
+            ) from error
+
+    return wrapped
+
+
+@_with_clear_error
+@partial(jax.jit, static_argnums=0)
+def _kinds(tx: Any, params: Params, state: Any) -> list[jax.Array]:
+    script = Transcript(None, (), params, None)
+    _update(tx, script, params, state)
+    return script.found
+
+
+@_with_clear_error
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _ask(
+    tx: Any,
+    kinds: tuple[int, ...],
+    number: int,
+    params: Params,
+    state: Any,
+    told: tuple[jax.Array, ...],
+    box: Box | None,
+) -> Params:
+    script = Transcript(kinds, told, params, box)
+    _update(tx, script, params, state)
+    return script.points[number]
+
+
+@_with_clear_error
+@partial(jax.jit, static_argnums=(0, 1))
+def _tell(
+    tx: Any,
+    kinds: tuple[int, ...],
+    params: Params,
+    state: Any,
+    values: tuple[jax.Array, ...],
+    box: Box | None,
+) -> tuple[Params, Any, list[jax.Array]]:
+    """The parameters after the step, the optimizer's state, and the kinds of the step to come."""
+    updates, state = _update(tx, Transcript(kinds, values, params, box), params, state)
+    moved = optax.apply_updates(params, updates)
+    moved = moved if box is None else box.project(moved)
+    script = Transcript(None, (), moved, None)
+    _update(tx, script, moved, state)
+    return moved, state, script.found
+
+
+def _round_sizes(tx: Any, kinds: tuple[int, ...], params: Params, state: Any) -> tuple[int, ...]:
+    """Number of points of each round; nothing is computed."""
+
+    def points(params: Params, state: Any) -> list[Params]:
+        script = Transcript(kinds, (), params, None)
+        _update(tx, script, params, state)
+        return script.points
+
+    rounds = _with_clear_error(jax.eval_shape)(points, params, state)
+    return tuple(jax.tree.leaves(round_)[0].shape[0] for round_ in rounds)
