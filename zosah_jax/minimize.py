@@ -20,7 +20,7 @@ from zosah_jax.params import Params, check_params, widen, working_dtype
 from zosah_jax.sah.transformation import zosah
 from zosah_jax.transform import is_zeroth_order, zeroth_order_states
 
-_PATIENCE = 10  # successive steps without a base value before a run is given up
+PATIENCE = 10  # successive steps without a base value before a run is given up
 
 
 class Status(IntEnum):
@@ -258,7 +258,7 @@ def _step(task: _Task, target: jax.Array | None, run: _Run) -> _Run:
     info = zeroth_order_states(state)[0].info
     missing = ~jnp.isfinite(info.base_value)
     silent = jnp.where(missing, run.silent + 1, 0)
-    lost = (silent >= _PATIENCE) | ((run.step == 0) & (info.num_missing >= cost))
+    lost = (silent >= PATIENCE) | ((run.step == 0) & (info.num_missing >= cost))
     met = jnp.zeros((), bool) if target is None else info.base_value <= target
     run = _remember(run, info.base_value, counting.add(count, 1), always=met)
     moved = optax.apply_updates(run.params, updates)

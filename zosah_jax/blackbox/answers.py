@@ -1,6 +1,7 @@
 """How points are answered outside JAX: through an executor, with a timeout and with retries."""
 
 import multiprocessing
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import (
@@ -176,8 +177,7 @@ class _Pool:
         queue, running = list(reversed(todo)), {}
         try:
             while queue or running:
-                most = len(todo) if max_pending is None and timeout is None else max_pending
-                most = self._free_workers(len(todo)) if most is None else most
+                most = max_pending or self._room(len(todo), timeout)
                 while queue and len(running) < most:
                     i = queue.pop()
                     running[self._submit(points[i])] = (i, time.monotonic())
@@ -194,14 +194,16 @@ class _Pool:
     def _submit(self, point: Params) -> Future:
         raise NotImplementedError
 
-    def _free_workers(self, batch: int) -> int:
+    def _room(self, batch: int, timeout: float | None) -> int:
+        """Calls that may be pending at a time."""
         raise NotImplementedError
 
     def _tidy(self) -> None:
         """Between two waves, when nothing runs but what was given up."""
 
-    def _broken(self) -> None:
-        """Told that the executor broke."""
+    def _broken(self, running: set[Future]) -> set[Future]:
+        """Told that the executor broke; which of the calls that ran are lost by what it does."""
+        return set()
 
     def _collect(
         self, running: dict[Future, tuple[int, float]], take: Take, timeout: float | None
@@ -212,13 +214,11 @@ class _Pool:
             oldest = min(start for _, start in running.values())
             patience = max(0.0, oldest + timeout - time.monotonic())
         done, _ = wait(running, timeout=patience, return_when=FIRST_COMPLETED)
-        broken = False
+        if any(isinstance(_failure(future), BrokenExecutor) for future in done):
+            done = self._broken(set(running)) or done
         for future in done:
             i, start = running.pop(future)
-            broken = broken or isinstance(_failure(future), BrokenExecutor)
             take(i, _result(future, time.monotonic() - start))
-        if broken:
-            self._broken()
         if timeout is None:
             return
         now = time.monotonic()
@@ -272,7 +272,9 @@ class _GivenPool(_Pool):
                 f"executor: got one that takes no calls ({error}), wanted one that is not shut down."
             ) from error
 
-    def _free_workers(self, batch: int) -> int:
+    def _room(self, batch: int, timeout: float | None) -> int:
+        if timeout is None:
+            return batch
         workers = getattr(self._executor, "_max_workers", None) or batch
         return max(1, workers - self._num_hanging())
 
@@ -286,12 +288,16 @@ class _OwnPool(_Pool):
         self._processes: ProcessPoolExecutor | None = None
 
     def _submit(self, point: Params) -> Future:
-        for _ in range(2):
-            try:
-                return self._started().submit(call_installed, point)
-            except BrokenExecutor:  # it broke between two answers
-                self._broken()
-        return self._started().submit(call_installed, point)
+        try:
+            return self._started().submit(call_installed, point)
+        except BrokenExecutor:  # it broke while it had nothing to do
+            self._kill()
+            return self._started().submit(call_installed, point)
+        except (AttributeError, TypeError, pickle.PicklingError) as error:
+            raise TypeError(
+                f"fun: got one that cannot be sent to another process ({error}), wanted a function "
+                "of an importable module, or executor= with threads."
+            ) from error
 
     def _started(self) -> ProcessPoolExecutor:
         if self._processes is None:
@@ -303,7 +309,8 @@ class _OwnPool(_Pool):
             )
         return self._processes
 
-    def _free_workers(self, batch: int) -> int:
+    def _room(self, batch: int, timeout: float | None) -> int:
+        # no more than run at once, so that a worker that dies takes few others with it
         if self._num_hanging() >= self._max_workers:
             self._kill()  # nothing is lost: all that runs was given up
         return self._max_workers - self._num_hanging()
@@ -312,8 +319,9 @@ class _OwnPool(_Pool):
         if self._num_hanging():
             self._kill()
 
-    def _broken(self) -> None:
+    def _broken(self, running: set[Future]) -> set[Future]:
         self._kill()
+        return running  # all of them are done now, or cancelled
 
     def _kill(self) -> None:
         pool, self._processes, self._hanging = self._processes, None, []

@@ -60,6 +60,10 @@ class AskTell:
         noise: standard deviation of the noise of a value; methods that choose their step lengths
             choose them by it. 0: rounding alone.
 
+    Attributes:
+        box: the bounds, or None.
+        precise: context manager in which JAX keeps the dtypes of `x0`.
+
     Raises:
         ValueError: `x0` is outside the bounds, the bounds are crossed, or `tx` asks no values.
         TypeError: an argument is of the wrong kind, by name.
@@ -89,10 +93,10 @@ class AskTell:
         self._tx = recommended() if tx is None else tx
         if not isinstance(self._tx, optax.GradientTransformation):
             raise TypeError(f"tx: got {type(tx).__name__}, wanted an optax transformation or None.")
-        self._precise = in_dtype_of(x0)
+        self.precise = in_dtype_of(x0)
         x0 = jax.tree.map(np.asarray, x0)
-        with self._precise():
-            self._box = box_of(bounds, x0)
+        with self.precise():
+            self.box = box_of(bounds, x0)
             x0 = jax.tree.map(jnp.array, x0)
             state = reseeded(self._tx.init(x0), None if key is None else typed_key(key))
             if not zeroth_order_states(state):
@@ -181,7 +185,7 @@ class AskTell:
         Asked again before the values are told, it answers the same.
         """
         if self._points is None:
-            with self._precise():
+            with self.precise():
                 stacked = _ask(self._tx, self._kinds, self.round, *self._dynamic())
             leaves, treedef = jax.tree.flatten(stacked)
             arrays = [np.array(leaf) for leaf in leaves]  # the user's own, to write to
@@ -214,9 +218,9 @@ class AskTell:
         if len(answers) < len(self._sizes):
             self._state = self._state._replace(told=answers, asked=np.asarray(False))
         else:
-            with self._precise():
+            with self.precise():
                 params, optimizer, kinds = _tell(
-                    self._tx, self._kinds, *self._dynamic()[:2], answers, self._box
+                    self._tx, self._kinds, *self._dynamic()[:2], answers, self.box
                 )
             self._state = self._state._replace(
                 params=params,
@@ -236,7 +240,7 @@ class AskTell:
         nodes, treedef = jax.tree.flatten(self._state.optimizer, is_leaf=is_zeroth_order)
         for number, node in enumerate(nodes):
             if is_zeroth_order(node) and "noise" in getattr(node.method, "_fields", ()):
-                with self._precise():
+                with self.precise():
                     level = jnp.asarray(noise, node.method.noise.dtype)
                 nodes[number] = node._replace(method=node.method._replace(noise=level))
         self._state = self._state._replace(optimizer=jax.tree.unflatten(treedef, nodes))
@@ -244,20 +248,20 @@ class AskTell:
 
     def program(self) -> str:
         """What a step computes, as text: the same for the same method and options."""
-        with self._precise():
+        with self.precise():
             values = tuple(np.zeros(size, working_dtype(self._state.params)) for size in self._sizes)
             traced = partial(_tell, self._tx, self._kinds)
-            closed = jax.make_jaxpr(traced)(*self._dynamic()[:2], values, self._box)
+            closed = jax.make_jaxpr(traced)(*self._dynamic()[:2], values, self.box)
         constants = [np.asarray(const).tobytes() for const in closed.consts]
         return f"{closed}{constants}"
 
     # --- behind them ------------------------------------------------------------------------------
 
     def _dynamic(self) -> tuple[Any, Any, tuple[jax.Array, ...], Box | None]:
-        return self._state.params, self._state.optimizer, self._state.told, self._box
+        return self._state.params, self._state.optimizer, self._state.told, self.box
 
     def _begin_step(self, told: tuple[jax.Array, ...] | None) -> None:
-        with self._precise():
+        with self.precise():
             kinds = _kinds(self._tx, *self._dynamic()[:2])
         self._enter(kinds)
         if told is not None:
@@ -269,7 +273,7 @@ class AskTell:
         self._kinds = tuple(int(kind) for kind in kinds)
         known = self.__dict__.setdefault("_sizes_of", {})
         if self._kinds not in known:
-            with self._precise():
+            with self.precise():
                 known[self._kinds] = _round_sizes(self._tx, self._kinds, *self._dynamic()[:2])
         self._sizes: tuple[int, ...] = known[self._kinds]
 
@@ -279,7 +283,7 @@ class AskTell:
         least = int(np.argmin(finite))
         if finite[least] < state.best_value:
             best = self.ask()[least]
-            with self._precise():
+            with self.precise():
                 state = state._replace(
                     best_params=jax.tree.map(jnp.asarray, best), best_value=finite[least]
                 )

@@ -27,7 +27,7 @@ from zosah_jax.params import (
 )
 from zosah_jax.probes import CoordinateProbes
 from zosah_jax.sah.cache import Cache, Visit, begin, empty_cache, push
-from zosah_jax.sah.gradient import forward_differences, sample_radius, step_length
+from zosah_jax.sah.gradient import forward_differences, noisy_length, sample_radius, step_length
 from zosah_jax.sah.hessian import equations, fit_hessian
 from zosah_jax.sah.options import Options
 from zosah_jax.sah.spectrum import newton_direction
@@ -63,6 +63,7 @@ class SAHState(NamedTuple):
         subspaces: the coordinates of each W_j, leaves of shape (J, 2).
         cache: the values of the two preceding steps.
         hessian: (a11, a12, a22) of each W_j as last fitted, shape (J, 3).
+        noise: standard deviation of a value of f beside rounding, scalar; 0 until it is set.
         info: diagnostics.
     """
 
@@ -72,6 +73,7 @@ class SAHState(NamedTuple):
     subspaces: Address
     cache: Cache
     hessian: jax.Array
+    noise: jax.Array
     info: SAHInfo
 
 
@@ -94,6 +96,7 @@ def _init(options: Options, params: Params) -> SAHState:
         subspaces=Address(jnp.zeros((pairs, 2), jnp.int32), jnp.zeros((pairs, 2), jnp.uint32)),
         cache=empty_cache(pairs, len(_GRIDS[options.grid]), dtype),
         hessian=jnp.zeros((pairs, 3), dtype),
+        noise=jnp.zeros((), dtype),
         info=SAHInfo(jnp.zeros((pairs, 2), dtype), jnp.zeros((pairs, 2), dtype)),
     )
 
@@ -118,24 +121,33 @@ def _ask_switching(options: Options, state: SAHState, params: Params) -> Coordin
         state.hessian,
         symmetric=options.grid == "paper",
     )
+    relative = jnp.where(state.noise > 0, _noisy_length(state), relative)
     radius = step_length(position, options.radius, relative)
     grid = jnp.asarray(_GRIDS[options.grid], radius.dtype)
     offset = grid[None] * radius[:, None, :]
     return _probes(
-        subspaces, jnp.concatenate([_forward(options, params, position), offset], axis=1)
+        subspaces, jnp.concatenate([_forward(options, state, params, position), offset], axis=1)
     )
 
 
 def _ask_following(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
     """The parameters and a forward probe a coordinate."""
     position = gather(params, state.subspaces)
-    return _probes(state.subspaces, _forward(options, params, position))
+    return _probes(state.subspaces, _forward(options, state, params, position))
 
 
-def _forward(options: Options, params: Params, position: jax.Array) -> jax.Array:
+def _forward(
+    options: Options, state: SAHState, params: Params, position: jax.Array
+) -> jax.Array:
     """Offsets of the forward probes, shape (J, 2, 2)."""
-    smoothing = step_length(position, options.smoothing, precision(params) ** 0.5)
+    rounding = jnp.asarray(precision(params) ** 0.5, position.dtype)
+    relative = jnp.where(state.noise > 0, _noisy_length(state), rounding)
+    smoothing = step_length(position, options.smoothing, relative)
     return smoothing[:, :, None] * jnp.eye(2, dtype=smoothing.dtype)[None]
+
+
+def _noisy_length(state: SAHState) -> jax.Array:
+    return noisy_length(state.noise, state.cache.previous.base, state.hessian)
 
 
 def _probes(subspaces: Address, offset: jax.Array) -> CoordinateProbes:
@@ -247,6 +259,7 @@ def _newton(
     smoothing = jnp.diagonal(now.offset, axis1=1, axis2=2)
     differences = forward_differences(now.base, now.value, smoothing)
     largest = jnp.max(jnp.where(jnp.isfinite(now.value), jnp.abs(now.value), 0))
+    noise = jnp.maximum(precision(params) * largest, state.noise)
     gradient, hessian = fit_hessian(
         [equations(visit, now.position, now.base, options.cached) for visit in samples],
         differences,
@@ -255,10 +268,12 @@ def _newton(
         fit=options.fit,
         prior=options.prior,
         ridge=options.ridge,
-        noise=precision(params) * largest,
+        noise=noise,
     )
+    # what noise of the values makes of a second difference over the probes' length
+    shortest = jnp.min(jnp.abs(smoothing), initial=jnp.inf, where=smoothing != 0)
     direction, eigenvalues = newton_direction(
-        gradient, hessian, options.eigenvalue_floor, options.floor
+        gradient, hessian, options.eigenvalue_floor, options.floor, 2 * state.noise / shortest**2
     )
     state = state._replace(
         step=state.step + 1, hessian=hessian, info=SAHInfo(eigenvalues, gradient)
