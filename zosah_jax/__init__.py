@@ -3,6 +3,7 @@
 from zosah_jax.blackbox.answers import ObjectiveError
 from zosah_jax.blackbox.ask_tell import AskTell, AskTellState
 from zosah_jax.blackbox.checkpoint import OtherProblem
+from zosah_jax.blackbox.host_function import HostFunction, host_function
 from zosah_jax.blackbox.noise import noise_level
 from zosah_jax.blackbox.run import Progress, minimize_blackbox
 from zosah_jax.evaluate import all_at_once, automatic, fill_masked, in_chunks, one_by_one
@@ -21,6 +22,7 @@ __all__ = [
     "AskTell",
     "AskTellState",
     "History",
+    "HostFunction",
     "ObjectiveError",
     "OtherProblem",
     "Progress",
@@ -31,6 +33,7 @@ __all__ = [
     "as_transformation",
     "automatic",
     "fill_masked",
+    "host_function",
     "in_chunks",
     "minimize",
     "minimize_blackbox",

@@ -57,7 +57,8 @@ class Box:
         offset = probes.offset
         farther = jnp.where(above >= -below, above, below)
         inside = jnp.where(fits(-offset), -offset, farther)
-        return CoordinateProbes(probes.address, jnp.where(fits(offset), offset, inside))
+        at_bound = (above <= 0).astype(jnp.int32) - (below >= 0).astype(jnp.int32)
+        return CoordinateProbes(probes.address, jnp.where(fits(offset), offset, inside), at_bound)
 
 
 class Boxed:
@@ -66,6 +67,7 @@ class Boxed:
     def __init__(self, value_fn: Any, box: Box) -> None:
         self.value_fn = value_fn
         self.box = box
+        self.whole_batch = getattr(value_fn, "whole_batch", False)
 
     def __call__(self, params: Params) -> Any:
         return self.value_fn(self.box.project(params))

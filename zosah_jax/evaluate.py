@@ -81,10 +81,13 @@ def automatic() -> Evaluator:
     """Evaluator that picks its chunk by the size of the parameters; the default.
 
     As many probes at a time as have copies of the parameters within 256 KiB (at most 256), so that
-    a small problem runs as a matrix product and a network one by one. Measured on CPUs only.
+    a small problem runs as a matrix product and a network one by one. Measured on CPUs only. An
+    objective that says that it wants a `whole_batch` (a host function) gets a round at once.
     """
 
     def evaluate(value_fn: ValueFn, params: Params, probes: Probes) -> jax.Array:
+        if getattr(value_fn, "whole_batch", False):
+            return all_at_once()(value_fn, params, probes)
         one = sum(jnp.size(x) * working_dtype(x).itemsize for x in jax.tree.leaves(params))
         size = max(1, min(_CHUNK_BYTES // max(one, 1), _LARGEST_CHUNK))
         return in_chunks(size)(value_fn, params, probes)

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from zosah_jax import counting
+from zosah_jax.box import Box, Boxed, box_of
 from zosah_jax.checks import check_count, check_number, typed_key
 from zosah_jax.evaluate import checked_value
 from zosah_jax.lanes import lane_by_lane
@@ -123,6 +124,7 @@ def minimize(
     *,
     budget: int,
     target: float | None = None,
+    bounds: Any = None,
     key: Any = None,
     max_history: int = 10_000,
 ) -> Result:
@@ -140,6 +142,8 @@ def minimize(
             the library recommends; at present `zosah(1.0)` at any size.
         budget: most values of `fun` to spend, a static int; base values and the last point's count.
         target: stop at a point with a value of at most this.
+        bounds: (lower, upper), each a number or a pytree like `x0`: every point evaluated and every
+            point that the run stands at is within them; static. None: no bounds.
         key: int or typed key that replaces the transformation's own; None keeps that.
         max_history: most entries of the history; longer runs keep every k-th step.
 
@@ -147,8 +151,8 @@ def minimize(
         A `Result`; unless traced, its history holds the steps taken and no padding.
 
     Raises:
-        ValueError: the budget is below what one step takes, or `tx` holds no transformation of
-            this library.
+        ValueError: the budget is below what one step takes, `tx` holds no transformation of
+            this library, `x0` is outside the bounds, or the bounds are crossed.
         TypeError: an argument is of the wrong kind, by name.
 
     Example:
@@ -173,6 +177,7 @@ def minimize(
     tx = recommended() if tx is None else tx
     if not isinstance(tx, optax.GradientTransformation):
         raise TypeError(f"tx: got {type(tx).__name__}, wanted an optax transformation or None.")
+    box = None if bounds is None else _box(bounds, x0)
     x0 = jax.tree.map(jnp.asarray, x0)
     first = _first_cost(tx, x0)
     if budget < first + 1:
@@ -182,7 +187,7 @@ def minimize(
         )
     task = _Task(_hashable(fun), tx, int(budget), max(2, min(int(max_history), int(budget))))
     goal = None if target is None else jnp.asarray(target, working_dtype(x0))
-    run, count = _run(task, x0, goal, None if key is None else typed_key(key))
+    run, count = _run(task, x0, goal, None if key is None else typed_key(key), box)
     return _result(run, count)
 
 
@@ -192,6 +197,12 @@ _RECOMMENDED = zosah(1.0)
 def recommended() -> optax.GradientTransformation:
     """The transformation that the library recommends where the user names none."""
     return _RECOMMENDED
+
+
+def _box(bounds: Any, x0: Params) -> Box | None:
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((bounds, x0))):
+        raise TypeError("bounds: got them with traced values, wanted x0 and bounds that are known.")
+    return box_of(bounds, x0)
 
 
 def _hashable(fun: Callable[[Params], Any]) -> Callable[[Params], Any]:
@@ -217,15 +228,16 @@ def _first_cost(tx: optax.GradientTransformation, x0: Params) -> int:
 
 @partial(jax.jit, static_argnums=0)
 def _run(
-    task: _Task, x0: Params, target: jax.Array | None, key: jax.Array | None
+    task: _Task, x0: Params, target: jax.Array | None, key: jax.Array | None, box: Box | None
 ) -> tuple[_Run, jax.Array]:
-    return lane_by_lane(partial(_loop, task), x0, target, key)
+    return lane_by_lane(partial(_loop, task), x0, target, key, box)
 
 
 def _loop(
-    task: _Task, x0: Params, target: jax.Array | None, key: jax.Array | None
+    task: _Task, x0: Params, target: jax.Array | None, key: jax.Array | None, box: Box | None
 ) -> tuple[_Run, jax.Array]:
     """The run, and the count of its values."""
+    task = task if box is None else task._replace(fun=Boxed(task.fun, box))
     dtype = working_dtype(x0)
     zero = jnp.zeros((), jnp.int32)
     run = _Run(
@@ -262,6 +274,7 @@ def _step(task: _Task, target: jax.Array | None, run: _Run) -> _Run:
     met = jnp.zeros((), bool) if target is None else info.base_value <= target
     run = _remember(run, info.base_value, counting.add(count, 1), always=met)
     moved = optax.apply_updates(run.params, updates)
+    moved = task.fun.box.project(moved) if isinstance(task.fun, Boxed) else moved
     return run._replace(
         params=jax.tree.map(lambda old, new: jnp.where(met, old, new), run.params, moved),
         state=state,

@@ -43,6 +43,7 @@ class Answers:
         journal: keeps every value, and answers what it knows without a call.
 
     Attributes:
+        retries: as given.
         num_calls: values asked, those that the journal knew included.
         first_traceback: of what the objective raised first, or None.
     """
@@ -76,7 +77,7 @@ class Answers:
                 "timeout: got one, wanted an executor or max_workers with it: a call in this thread "
                 "cannot be given up."
             )
-        self._fun, self._timeout, self._retries = fun, timeout, retries
+        self._fun, self._timeout, self.retries = fun, timeout, retries
         self._journal = Journal(None, {}) if journal is None else journal
         self._pool: _Pool | None = None
         if max_workers is not None:
@@ -114,7 +115,7 @@ class Answers:
         """
         values = np.full(len(points), _NAN)
         wanted = list(range(len(points)))
-        for attempt in range(self._retries + 1):
+        for attempt in range(self.retries + 1):
             places = {i: Place(step, round_, i, attempt) for i in wanted}
             self.num_calls += len(wanted)
             outcomes = self._wave(points, places)

@@ -7,13 +7,14 @@ import jax
 import numpy as np
 
 from zosah_jax.box import Box
-from zosah_jax.params import Params, dimension
+from zosah_jax.params import Params, dimension, precision
 
 POINTS = 7  # of a table of differences; six to eight are recommended
 _TABLES = 2  # at most: the second with another spacing, where the first says nothing
 _SPACING = 1e-6  # first spacing, in units of max(1, |x_i|)
 _SHARE = 0.05  # of the budget that the estimate may take
 _LEVELS_ALIKE = 3
+_ROUNDINGS = 16  # machine epsilons of a value that are no more than its arithmetic
 
 
 def noise_level(values: Sequence[float]) -> tuple[float | None, str]:
@@ -87,7 +88,7 @@ def measure_noise(
     """
     if _TABLES * POINTS > _SHARE * spare:
         return 0.0
-    spacing = _SPACING if _is_wide(x0) else _SPACING**0.5
+    spacing = _SPACING if precision(x0) < _SPACING**2 else _SPACING**0.5
     for number in range(_TABLES):
         values = ask(_line(x0, spacing, box), number)
         run = _longest_run(values)
@@ -95,13 +96,10 @@ def measure_noise(
             return 0.0
         level, found = noise_level(run)
         if level is not None:
-            return level
+            rounding = _ROUNDINGS * precision(x0) * float(np.max(np.abs(run)))
+            return level if level > rounding else 0.0
         spacing *= 100 if found == "spacing too small" else 0.01
     return 0.0
-
-
-def _is_wide(x0: Params) -> bool:
-    return all(np.asarray(leaf).dtype.itemsize > 4 for leaf in jax.tree.leaves(x0))
 
 
 def _line(x0: Params, spacing: float, box: Box | None) -> list[Params]:

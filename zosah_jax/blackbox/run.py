@@ -17,6 +17,7 @@ import optax
 from zosah_jax.blackbox.answers import Answers, ObjectiveError
 from zosah_jax.blackbox.ask_tell import AskTell
 from zosah_jax.blackbox.checkpoint import Arrays, Checkpoints, from_arrays, to_arrays
+from zosah_jax.blackbox.candidates import averaged, num_candidates, num_looks
 from zosah_jax.blackbox.journal import Journal
 from zosah_jax.blackbox.noise import measure_noise
 from zosah_jax.blackbox.problem import problem_of
@@ -224,6 +225,8 @@ class _Run:
         self.value = math.nan  # where the run stood before the last step
         self.history: list[tuple[float, float, int]] = []
         self.silent = 0  # successive steps without a base value
+        self.noise = 0.0
+        self.mean = solver.params  # of the points stood at, the late ones weighing most
 
     @property
     def spent(self) -> int:
@@ -236,7 +239,11 @@ class _Run:
     def _spare(self) -> int:
         """Values that are left beside those of the rest of the step and of the last point."""
         rest = sum(self.solver.sizes[self.solver.round :])
-        return self.budget - self.spent - rest - 1
+        return self.budget - self.spent - rest - self._reserve()
+
+    def _reserve(self) -> int:
+        """Values that are kept for the end."""
+        return num_candidates(self.noise) * num_looks(self.noise, self.budget)
 
     def measure_noise(self, noise: Any) -> None:
         """Set the noise level, measured where it was not given."""
@@ -247,6 +254,7 @@ class _Run:
                 return self.answers(points, -1, number, 0)
 
             noise = measure_noise(values, self.solver.params, self.solver.box, spare)
+        self.noise = float(noise)
         self.solver.set_noise(noise)
 
     def take_step(self) -> None:
@@ -261,6 +269,7 @@ class _Run:
                 self.status = Status.TARGET_REACHED
                 self.value = self.solver.best_value
         if self.status is Status.RUNNING:
+            self.mean = averaged(self.mean, self.solver.params, self.solver.step)
             self.value = float(self.solver.info.base_value)
             self.silent = 0 if math.isfinite(self.value) else self.silent + 1
             lost = step == 0 and missing == asked
@@ -294,8 +303,15 @@ class _Run:
 
     def save(self, checkpoints: Checkpoints) -> None:
         arrays: Arrays = to_arrays(self.solver.state, "state")
+        arrays |= to_arrays(self.mean, "mean")
         arrays["history"] = np.asarray(self.history, np.float64).reshape(-1, 3)
-        about = {"spent": self.spent, "silent": self.silent, "status": int(self.status)}
+        about = {
+            "spent": self.spent,
+            "silent": self.silent,
+            "status": int(self.status),
+            "noise": self.noise,
+            "first traceback": self.answers.first_traceback,
+        }
         checkpoints.save(self.solver.step, arrays, about)
 
     def resume(self, checkpoints: Checkpoints) -> None:
@@ -305,34 +321,42 @@ class _Run:
         arrays, about = found
         with self.solver.precise():
             self.solver.state = from_arrays(arrays, "state", self.solver.state)
+        self.mean = from_arrays(arrays, "mean", self.mean)
         self.history = [(v, b, int(n)) for v, b, n in arrays["history"].tolist()]
         self.value = self.history[-1][0] if self.history else math.nan
         self.answers.num_calls, self.silent = about["spent"], about["silent"]
-        self.status = Status(about["status"])
+        self.status, self.noise = Status(about["status"]), about["noise"]
+        self.answers.first_traceback = about["first traceback"]
 
     # --- the end ------------------------------------------------------------------------------------
 
     def finish(self) -> Result:
-        """Spend the value that was kept for the last point, unless it is known already."""
+        """Spend the values that were kept for the end, unless the target is met."""
         solver = self.solver
         params, value = solver.params, self.value
         best_params, best_value = solver.best_params, solver.best_value
         if self.status is Status.TARGET_REACHED:
             params = best_params
         else:
-            spare = self.budget - self.spent - 1
-            [value] = self.answers([params], solver.step, _LAST, spare).tolist()
-            if value < best_value:
+            candidates = [params, best_params, self.mean][: num_candidates(self.noise)]
+            value, *others = self._look_again(candidates)
+            if others:  # the smallest of many noisy values says little of its point
+                seen = [value, *others]
+                if np.isfinite(seen).any():
+                    winner = int(np.nanargmin(seen))
+                    best_params, best_value = candidates[winner], seen[winner]
+            elif value < best_value:
                 best_params, best_value = params, value
-            if self._meets(value):
-                self.status = Status.TARGET_REACHED
+            if self._meets(best_value):
+                self.status, params, value = Status.TARGET_REACHED, best_params, best_value
             elif self.status is Status.RUNNING:
                 self.status = Status.BUDGET_SPENT
             self.history.append((value, best_value, self.spent))
             self.bar.show(self.spent, best_value)
         values, best, spent = zip(*self.history, strict=True)
+        like = solver.params
         return Result(
-            params=jax.tree.map(lambda new, old: new.astype(old.dtype), params, solver.params),
+            params=jax.tree.map(lambda new, old: new.astype(old.dtype), params, like),
             value=np.asarray(value),
             best_params=best_params,
             best_value=np.asarray(best_value),
@@ -342,3 +366,13 @@ class _Run:
             state=solver.state.optimizer,
         )
 
+    def _look_again(self, candidates: list[Params]) -> list[float]:
+        """Mean of fresh values of each point; NaN where all are missing."""
+        left = self.budget - self.spent
+        looks = min(num_looks(self.noise, self.budget), left // len(candidates))
+        if looks == 0:
+            candidates, looks = candidates[:1], 1
+        points = candidates * looks
+        values = self.answers(points, self.solver.step, _LAST, left - len(points))
+        by_point = values.reshape(looks, len(candidates)).T
+        return [float(v[np.isfinite(v)].mean()) if np.isfinite(v).any() else math.nan for v in by_point]

@@ -30,7 +30,7 @@ from zosah_jax.sah.cache import Cache, Visit, begin, empty_cache, push
 from zosah_jax.sah.gradient import forward_differences, noisy_length, sample_radius, step_length
 from zosah_jax.sah.hessian import equations, fit_hessian
 from zosah_jax.sah.options import Options
-from zosah_jax.sah.spectrum import newton_direction
+from zosah_jax.sah.spectrum import held, newton_direction
 from zosah_jax.sah.subspaces import check_subspace_dim, default_period, draw_subspaces
 
 # Points of the fresh samples in units of the radius. Three unknowns need three; the paper's "small
@@ -185,6 +185,12 @@ def _part(visit: Visit, samples: slice) -> Visit:
     return visit._replace(offset=visit.offset[:, samples], value=visit.value[:, samples])
 
 
+def _bound(probes: CoordinateProbes, pairs: int) -> jax.Array | None:
+    """Which coordinates of each pair are at a bound, shape (J, 2)."""
+    samples = (len(probes) - 1) // pairs
+    return None if probes.bound is None else probes.bound[1::samples]
+
+
 def _tell_switching(
     options: Options,
     state: SAHState,
@@ -201,6 +207,7 @@ def _tell_switching(
         now,
         samples=[fresh],
         previous=None,
+        bound=_bound(probes, len(subspaces.leaf)),
     )
     return _or_retreat(told, state, params, next_step=state.step)
 
@@ -220,6 +227,7 @@ def _tell_following(
         now,
         samples=list(state.cache),
         previous=state.hessian,
+        bound=_bound(probes, len(state.subspaces.leaf)),
     )
     return _or_retreat(told, state, params, next_step=state.step + 1)
 
@@ -254,6 +262,7 @@ def _newton(
     *,
     samples: list[Visit],
     previous: jax.Array | None,
+    bound: jax.Array | None,
 ) -> Told:
     """Fit every pair's quadratic and step to its minimum."""
     smoothing = jnp.diagonal(now.offset, axis1=1, axis2=2)
@@ -272,8 +281,9 @@ def _newton(
     )
     # what noise of the values makes of a second difference over the probes' length
     shortest = jnp.min(jnp.abs(smoothing), initial=jnp.inf, where=smoothing != 0)
+    slope, curvature = (gradient, hessian) if bound is None else held(gradient, hessian, bound)
     direction, eigenvalues = newton_direction(
-        gradient, hessian, options.eigenvalue_floor, options.floor, 2 * state.noise / shortest**2
+        slope, curvature, options.eigenvalue_floor, options.floor, 2 * state.noise / shortest**2
     )
     state = state._replace(
         step=state.step + 1, hessian=hessian, info=SAHInfo(eigenvalues, gradient)
