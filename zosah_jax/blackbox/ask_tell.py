@@ -1,7 +1,9 @@
 """Ask and tell: the loop is the user's, the points come from any transformation of this library."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -9,7 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from zosah_jax.blackbox.checkpoint import Arrays, Checkpoints, from_arrays, raw, to_arrays
 from zosah_jax.blackbox.numbers import as_value, in_dtype_of
+from zosah_jax.blackbox.problem import problem_of
 from zosah_jax.box import Box, box_of
 from zosah_jax.checks import typed_key
 from zosah_jax.minimize import recommended, reseeded
@@ -61,6 +65,7 @@ class AskTell:
             choose them by it. 0: rounding alone.
 
     Attributes:
+        x0: as given, NumPy arrays.
         box: the bounds, or None.
         precise: context manager in which JAX keeps the dtypes of `x0`.
 
@@ -94,7 +99,7 @@ class AskTell:
         if not isinstance(self._tx, optax.GradientTransformation):
             raise TypeError(f"tx: got {type(tx).__name__}, wanted an optax transformation or None.")
         self.precise = in_dtype_of(x0)
-        x0 = jax.tree.map(np.asarray, x0)
+        self.x0 = x0 = jax.tree.map(np.asarray, x0)
         with self.precise():
             self.box = box_of(bounds, x0)
             x0 = jax.tree.map(jnp.array, x0)
@@ -118,6 +123,7 @@ class AskTell:
         self._begin_step(None)
         if noise:
             self.set_noise(noise)
+        self._start = self._kinds, self._sizes, self._state
 
     # --- what it knows ----------------------------------------------------------------------------
 
@@ -246,14 +252,66 @@ class AskTell:
         self._state = self._state._replace(optimizer=jax.tree.unflatten(treedef, nodes))
         self._points = None
 
-    def program(self) -> str:
-        """What a step computes, as text: the same for the same method and options."""
+    def program(self) -> tuple[str, list[np.ndarray]]:
+        """What the first step computes, as text, and what it starts from.
+
+        The same for the same method and options, and different where any constant differs.
+        """
+        kinds, sizes, start = self._start
         with self.precise():
-            values = tuple(np.zeros(size, working_dtype(self._state.params)) for size in self._sizes)
-            traced = partial(_tell, self._tx, self._kinds)
-            closed = jax.make_jaxpr(traced)(*self._dynamic()[:2], values, self.box)
-        constants = [np.asarray(const).tobytes() for const in closed.consts]
-        return f"{closed}{constants}"
+            values = tuple(np.zeros(size, working_dtype(start.params)) for size in sizes)
+            traced = partial(_tell, self._tx, kinds)
+            closed = jax.make_jaxpr(traced)(start.params, start.optimizer, values, self.box)
+        constants = [*closed.consts, *jax.tree.leaves(start.optimizer)]
+        return re.sub("0x[0-9a-f]+", "", str(closed)), [raw(leaf) for leaf in constants]
+
+    # --- on disk ------------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write the state to a folder, through orbax; the newest few are kept.
+
+        Raises:
+            OtherProblem: the folder holds the states of another problem.
+            ImportError: orbax is not installed.
+        """
+        with Checkpoints(Path(folder), problem_of(self)) as checkpoints:
+            checkpoints.newest()
+            self.save_to(checkpoints, checkpoints.next_number(), {}, {})
+
+    def load(self, folder: str | Path) -> bool:
+        """Go on from the newest state in a folder, written here or on another machine.
+
+        A damaged one is passed over, with a warning.
+
+        Returns:
+            Whether there was one.
+
+        Raises:
+            OtherProblem: the folder holds the states of another problem.
+            ImportError: orbax is not installed.
+        """
+        with Checkpoints(Path(folder), problem_of(self)) as checkpoints:
+            return self.load_from(checkpoints) is not None
+
+    def save_to(
+        self, checkpoints: Checkpoints, number: int, more: Arrays, about: dict[str, Any]
+    ) -> None:
+        """Write the state, and more beside it, as a checkpoint."""
+        arrays = {**to_arrays(self._state._replace(told=()), "state"), **more}
+        arrays |= to_arrays(self._state.told, "told")
+        checkpoints.save(number, arrays, {**about, "rounds": self.round})
+
+    def load_from(self, checkpoints: Checkpoints) -> tuple[Arrays, dict[str, Any]] | None:
+        """Go on from the newest checkpoint; what was written beside the state, or None."""
+        found = checkpoints.newest()
+        if found is None:
+            return None
+        arrays, about = found
+        with self.precise():
+            state = from_arrays(arrays, "state", self._state._replace(told=()))
+        told = tuple(arrays[f"told{number:04d}"] for number in range(about["rounds"]))
+        self.state = state._replace(told=told)
+        return arrays, about
 
     # --- behind them ------------------------------------------------------------------------------
 

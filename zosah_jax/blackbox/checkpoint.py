@@ -33,7 +33,7 @@ def _orbax() -> ModuleType:
 
 def to_arrays(tree: Any, prefix: str) -> Arrays:
     """Leaves of a pytree by number, typed keys by their data, leaves without elements left out."""
-    named = ((f"{prefix}{number:04d}", _raw(x)) for number, x in enumerate(jax.tree.leaves(tree)))
+    named = ((f"{prefix}{number:04d}", raw(x)) for number, x in enumerate(jax.tree.leaves(tree)))
     return {name: array for name, array in named if array.size}
 
 
@@ -51,7 +51,7 @@ def from_arrays(arrays: Arrays, prefix: str, like: Any) -> Any:
     }:
         raise OtherProblem("checkpoint: got a state of other shapes, wanted that of this x0 and tx.")
     for number, leaf in enumerate(leaves):
-        array = found.get(f"{prefix}{number:04d}", _raw(leaf))
+        array = found.get(f"{prefix}{number:04d}", raw(leaf))
         if _is_key(leaf):
             leaves[number] = jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
         elif isinstance(leaf, jax.Array):
@@ -65,7 +65,8 @@ def _is_key(leaf: Any) -> bool:
     return isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _raw(leaf: Any) -> np.ndarray:
+def raw(leaf: Any) -> np.ndarray:
+    """A leaf as a NumPy array, a typed key as its data."""
     return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
 
 
@@ -113,6 +114,10 @@ class Checkpoints:
         tree = {**arrays, _ABOUT: np.frombuffer(text, np.uint8)}
         tree[_DIGEST] = np.frombuffer(digest_of(tree).encode(), np.uint8)
         self._manager.save(step, args=self._args.StandardSave(tree), force=True)
+
+    def next_number(self) -> int:
+        """A number beyond those of all checkpoints."""
+        return max(self._manager.all_steps(), default=-1) + 1
 
     def newest(self) -> tuple[Arrays, dict[str, Any]] | None:
         """The newest checkpoint that is whole; a damaged one is passed over with a warning.

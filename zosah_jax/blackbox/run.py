@@ -146,7 +146,7 @@ def minimize_blackbox(
             "values, and the last point one."
         )
     log_path, folder = _paths(log, checkpoint)
-    problem = {} if log_path is None else problem_of(solver, x0, noise)
+    problem = {} if log_path is None else problem_of(solver, noise)
     with ExitStack() as stack:
         checkpoints = None if folder is None else stack.enter_context(Checkpoints(folder, problem))
         journal = stack.enter_context(Journal(log_path, problem))
@@ -302,9 +302,8 @@ class _Run:
     # --- across a crash -----------------------------------------------------------------------------
 
     def save(self, checkpoints: Checkpoints) -> None:
-        arrays: Arrays = to_arrays(self.solver.state, "state")
-        arrays |= to_arrays(self.mean, "mean")
-        arrays["history"] = np.asarray(self.history, np.float64).reshape(-1, 3)
+        more: Arrays = to_arrays(self.mean, "mean")
+        more["history"] = np.asarray(self.history, np.float64).reshape(-1, 3)
         about = {
             "spent": self.spent,
             "silent": self.silent,
@@ -312,15 +311,13 @@ class _Run:
             "noise": self.noise,
             "first traceback": self.answers.first_traceback,
         }
-        checkpoints.save(self.solver.step, arrays, about)
+        self.solver.save_to(checkpoints, self.solver.step, more, about)
 
     def resume(self, checkpoints: Checkpoints) -> None:
-        found = checkpoints.newest()
+        found = self.solver.load_from(checkpoints)
         if found is None:
             return
         arrays, about = found
-        with self.solver.precise():
-            self.solver.state = from_arrays(arrays, "state", self.solver.state)
         self.mean = from_arrays(arrays, "mean", self.mean)
         self.history = [(v, b, int(n)) for v, b, n in arrays["history"].tolist()]
         self.value = self.history[-1][0] if self.history else math.nan
