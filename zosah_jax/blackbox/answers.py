@@ -37,7 +37,7 @@ class Answers:
         executor: where the calls run. None: in this thread, or in `max_workers` processes.
         max_workers: processes of an own pool, which is rebuilt when it breaks or hangs.
         timeout: seconds after which a call is given up, None for never.
-        retries: how often a point is asked again whose call raised or was given up.
+        retries: how often a point is asked again whose value is missing.
         max_pending: calls handed to the executor at a time. None: as many as it has workers where
             there is a timeout, so that waiting for a worker does not count; else the whole batch.
         journal: keeps every value, and answers what it knows without a call.
@@ -122,7 +122,7 @@ class Answers:
             self._journal.sync()
             for i, outcome in outcomes.items():
                 values[i] = outcome.value
-            failed = [i for i in wanted if outcomes[i].error is not None]
+            failed = [i for i in wanted if np.isnan(values[i])]
             wanted = failed[:spare]
             spare -= len(wanted)
             if not wanted:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -329,11 +329,10 @@ class AskTell:
 
     def _enter(self, kinds: Sequence[jax.Array]) -> None:
         self._kinds = tuple(int(kind) for kind in kinds)
-        known = self.__dict__.setdefault("_sizes_of", {})
-        if self._kinds not in known:
-            with self.precise():
-                known[self._kinds] = _round_sizes(self._tx, self._kinds, *self._dynamic()[:2])
-        self._sizes: tuple[int, ...] = known[self._kinds]
+        leaves, treedef = jax.tree.flatten(self._dynamic()[:2])
+        shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
+        with self.precise():
+            self._sizes = _round_sizes(self._tx, self._kinds, treedef, shapes)
 
     def _remember(self, told: np.ndarray) -> None:
         state = self._state._replace(num_evaluations=self._state.num_evaluations + len(told))
@@ -433,7 +432,10 @@ def _tell(
     return moved, state, script.found
 
 
-def _round_sizes(tx: Any, kinds: tuple[int, ...], params: Params, state: Any) -> tuple[int, ...]:
+@lru_cache(maxsize=1024)
+def _round_sizes(
+    tx: Any, kinds: tuple[int, ...], treedef: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]
+) -> tuple[int, ...]:
     """Number of points of each round; nothing is computed."""
 
     def points(params: Params, state: Any) -> list[Params]:
@@ -441,5 +443,5 @@ def _round_sizes(tx: Any, kinds: tuple[int, ...], params: Params, state: Any) ->
         _update(tx, script, params, state)
         return script.points
 
-    rounds = _with_clear_error(jax.eval_shape)(points, params, state)
+    rounds = _with_clear_error(jax.eval_shape)(points, *jax.tree.unflatten(treedef, shapes))
     return tuple(jax.tree.leaves(round_)[0].shape[0] for round_ in rounds)

@@ -95,7 +95,7 @@ def host_function(
         executor: any `concurrent.futures.Executor`; None: the calls run one after another.
         max_workers: processes of an own pool instead.
         timeout: seconds after which a call is given up, see `minimize_blackbox`.
-        retries: how often a point is asked again whose call raised or was given up. Transformations
+        retries: how often a point is asked again whose value is missing. Transformations
             do not count retries; `num_calls` of what is returned does.
 
     Returns:

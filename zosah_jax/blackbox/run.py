@@ -100,8 +100,8 @@ def minimize_blackbox(
         timeout: seconds after which a call is given up and its value is missing. A call that runs
             cannot be stopped from outside: a thread runs on and keeps its worker, and so does a
             process of an `executor`; processes of our own (`max_workers`) are killed.
-        retries: how often a point is asked again whose call raised or was given up. A value that
-            is NaN is an answer, and not asked again.
+        retries: how often a point is asked again whose value is missing: the call raised, was given
+            up, or returned None or no finite number. 0 where that would happen again.
         max_pending: most calls that are handed to the executor at a time. None: what suits it.
         callback: called with a `Progress` after each step; the run stops when it returns True or
             raises StopIteration.
@@ -136,6 +136,8 @@ def minimize_blackbox(
         check_number("target", target)
     if noise != "estimate":
         check_number("noise", noise)
+        if not 0 <= noise < math.inf:
+            raise ValueError(f"noise: got {noise}, wanted a standard deviation or 'estimate'.")
     if callback is not None and not callable(callback):
         raise TypeError(f"callback: got {type(callback).__name__}, wanted a callable or None.")
     solver = AskTell(x0, tx, bounds=bounds, key=key)

@@ -59,22 +59,20 @@ def newton_direction(
 
 
 def held(
-    gradient: jax.Array, hessian: jax.Array, bound: jax.Array
+    gradient: jax.Array, hessian: jax.Array, stays: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Gradient and Hessian of the pairs without what a bound holds.
+    """Gradient and Hessian of the pairs without the coordinates that stay where they are.
 
-    A coordinate at a bound that f falls beyond stays where it is, so the other one of its pair moves
-    as if alone; coupled to a move that is not made, it would leave the valley.
+    The other one of a pair then moves as if alone; coupled to a move that is not made, it would
+    leave the valley.
 
     Args:
         gradient: g, shape (J, 2).
         hessian: (a11, a12, a22), shape (J, 3).
-        bound: 1 at an upper bound, -1 at a lower, 0 elsewhere, shape (J, 2).
+        stays: which coordinates stay, bool of shape (J, 2).
 
     Returns:
-        (gradient, hessian), with g_i = 0 and a12 = 0 where coordinate i is held.
+        (gradient, hessian), with g_i = 0 and a12 = 0 where coordinate i stays.
     """
-    stays = bound.astype(gradient.dtype) * gradient < 0
-    apart = jnp.any(stays, axis=-1)
-    cross = jnp.where(apart, 0, hessian[:, 1])
+    cross = jnp.where(jnp.any(stays, axis=-1), 0, hessian[:, 1])
     return jnp.where(stays, 0, gradient), hessian.at[:, 1].set(cross)

@@ -281,7 +281,7 @@ def _newton(
     )
     # what noise of the values makes of a second difference over the probes' length
     shortest = jnp.min(jnp.abs(smoothing), initial=jnp.inf, where=smoothing != 0)
-    slope, curvature = (gradient, hessian) if bound is None else held(gradient, hessian, bound)
+    slope, curvature = held(gradient, hessian, _stays(differences, gradient, samples, previous, bound))
     direction, eigenvalues = newton_direction(
         slope, curvature, options.eigenvalue_floor, options.floor, 2 * state.noise / shortest**2
     )
@@ -289,6 +289,27 @@ def _newton(
         step=state.step + 1, hessian=hessian, info=SAHInfo(eigenvalues, gradient)
     )
     return Told(_embed(params, state.subspaces, direction), state, now.base)
+
+
+def _stays(
+    differences: jax.Array,
+    gradient: jax.Array,
+    samples: list[Visit],
+    previous: jax.Array | None,
+    bound: jax.Array | None,
+) -> jax.Array:
+    """Coordinates that do not move, bool of shape (J, 2).
+
+    One whose slope is missing; both of a pair whose Hessian has three unknowns, fewer values, and no
+    previous fit; one at a bound that f falls beyond.
+    """
+    stays = ~jnp.isfinite(differences)
+    if previous is None:
+        values = jnp.concatenate([visit.value for visit in samples], axis=1)
+        stays |= jnp.sum(jnp.isfinite(values), axis=1, keepdims=True) < 3
+    if bound is not None:
+        stays |= bound.astype(gradient.dtype) * gradient < 0
+    return stays
 
 
 def _embed(params: Params, subspaces: Address, direction: jax.Array) -> Params:
