@@ -1,0 +1,1 @@
+"""Other libraries' ways in; each needs its extra."""
