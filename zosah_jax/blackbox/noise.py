@@ -108,7 +108,8 @@ def _line(x0: Params, spacing: float, box: Box | None) -> list[Params]:
     leaves, treedef = jax.tree.flatten(x0)
     sides: list[Any] = [(None, None)] * len(leaves)
     if box is not None:
-        sides = list(zip(jax.tree.leaves(box.lower), jax.tree.leaves(box.upper), strict=True))
+        lower, upper = (map(np.asarray, jax.tree.leaves(side)) for side in (box.lower, box.upper))
+        sides = list(zip(lower, upper, strict=True))
     start, along = 0, []
     for leaf, (low, high) in zip(leaves, sides, strict=True):
         sign = signs[start : start + leaf.size].reshape(leaf.shape)
