@@ -1,73 +1,35 @@
 """Runs that are killed go on where they were, and end with the same bits."""
 
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 import zosah_jax
+from experiments.robustness import killed
 from zosah_jax import OtherProblem, minimize_blackbox
 
-BUDGET = 1200
-SCRIPT = Path(__file__).parent / "killed_run.py"
-
-
-def start(folder):
-    environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join([str(SCRIPT.parent.parent), *sys.path]),
-        "JAX_PLATFORMS": "cpu",
-    }
-    return subprocess.Popen(
-        [sys.executable, SCRIPT, folder, str(BUDGET)], env=environment, stderr=subprocess.PIPE
-    )
-
-
-def finish(folder):
-    process = start(folder)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors.decode()
-    return dict(np.load(folder / "result.npz"))
+BUDGET = 600
 
 
 def logged(folder):
-    lines = (folder / "run" / "values.jsonl").read_bytes().split(b"\n")[1:-1]
+    lines = (folder / killed.LOG).read_bytes().split(b"\n")[1:-1]
     return [tuple(json.loads(line)["at"]) for line in lines]
-
-
-def wait_for_lines(folder, number, process):
-    """Until the log has so many lines."""
-    log = folder / "run" / "values.jsonl"
-    while process.poll() is None:
-        if log.exists() and log.read_bytes().count(b"\n") > number:
-            return
-        time.sleep(0.005)
 
 
 @pytest.mark.slow
 def test_killed_at_any_moment_and_resumed_it_ends_bitwise_equal(tmp_path):
-    (tmp_path / "whole").mkdir()
-    expected = finish(tmp_path / "whole")
-    assert expected["n"] == len(logged(tmp_path / "whole"))
-    rng = random.Random(0)
-    folder = tmp_path / "killed"
+    whole, folder = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    expected = killed.finish(whole, BUDGET)
+    assert expected["n"] == len(logged(whole))
     folder.mkdir()
-    kills = 0
-    for share in sorted(rng.random() for _ in range(2)):
-        process = start(folder)
-        wait_for_lines(folder, share * BUDGET, process)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        kills += process.returncode == -signal.SIGKILL
+    rng = random.Random(0)
+    kills = sum(killed.kill(folder, BUDGET, share) for share in sorted((rng.random(), rng.random())))
     assert kills
-    found = finish(folder)
+    found = killed.finish(folder, BUDGET)
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value)
     places = logged(folder)

@@ -311,10 +311,11 @@ class _OwnPool(_Pool):
         return self._processes
 
     def _room(self, batch: int, timeout: float | None) -> int:
-        # no more than run at once, so that a worker that dies takes few others with it
+        # hardly more than run at once, so that a worker that dies takes few others with it
         if self._num_hanging() >= self._max_workers:
             self._kill()  # nothing is lost: all that runs was given up
-        return self._max_workers - self._num_hanging()
+        waiting = 1 if timeout is None else 0  # so that a worker need not wait for us
+        return self._max_workers - self._num_hanging() + waiting
 
     def _tidy(self) -> None:
         if self._num_hanging():
