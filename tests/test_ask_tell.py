@@ -74,9 +74,7 @@ def chained(make):
 
 
 TRANSFORMATIONS = {
-    **{
-        name: partial(chained, make) for name, make in zosah_jax.METHODS.items()
-    },
+    **{name: partial(chained, make) for name, make in zosah_jax.METHODS.items()},
     "hyperparameters": lambda: optax.inject_hyperparams(
         zosah_jax.rspg, static_args=("num_directions", "key")
     )(learning_rate=0.05),
@@ -169,7 +167,9 @@ def assert_continues(one, other):
         points = tell(one)
         np.testing.assert_array_equal(points, other.ask())
         other.tell([bowl(x) for x in other.ask()])
-    for a, b in zip(*(jax.tree.leaves(s.state._replace(optimizer=None)) for s in (one, other)), strict=True):
+    for a, b in zip(
+        *(jax.tree.leaves(s.state._replace(optimizer=None)) for s in (one, other)), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
 
 
@@ -258,7 +258,10 @@ def test_what_cannot_be_asked():
     with pytest.raises(TypeError, match="params: got dtype int"):
         AskTell(np.arange(3))
     with pytest.raises(ValueError, match="control flow of its own"):
-        AskTell(X0.astype(np.float32), optax.MultiSteps(zosah_jax.rspg(0.1), 2).gradient_transformation())
+        AskTell(
+            X0.astype(np.float32),
+            optax.MultiSteps(zosah_jax.rspg(0.1), 2).gradient_transformation(),
+        )
     one = AskTell(X0, CHAIN)
     with pytest.raises(ValueError, match="state: got"):
         one.state = AskTell(X0[:4], CHAIN).state
@@ -291,9 +294,7 @@ def test_bounds_in_minimize():
         return float(100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2)
 
     x0 = np.array([-1.2, 1.0], np.float32)
-    out = zosah_jax.minimize(
-        zosah_jax.host_function(valley), x0, bounds=(lower, upper), budget=200
-    )
+    out = zosah_jax.minimize(zosah_jax.host_function(valley), x0, bounds=(lower, upper), budget=200)
     assert len(seen) == out.num_evaluations
     assert (np.array(seen) >= lower).all()
     assert (np.array(seen) <= upper).all()

@@ -129,7 +129,9 @@ def test_progress_bar(capsys):
 def test_a_fifth_of_the_values_fails():
     def needed(failing, seed):
         fun = Counted(valley, failing=failing, seed=seed)
-        out = minimize_blackbox(fun, np.array([-1.2, 1.0]), budget=2000, target=1e-6, key=seed, **EXACT)
+        out = minimize_blackbox(
+            fun, np.array([-1.2, 1.0]), budget=2000, target=1e-6, key=seed, **EXACT
+        )
         assert out.status is Status.TARGET_REACHED
         assert out.num_evaluations == len(fun.calls)
         return out.num_evaluations
@@ -222,7 +224,7 @@ def test_a_call_that_hangs_is_given_up():
     assert out.best_value < 1e-2
 
 
-def dies_once(x, folder=os.environ.get("ZOSAH_TEST_FOLDER", "")):
+def dies_once(x):
     """An objective of an importable module: kills its process once, and hangs once."""
     folder = Path(os.environ["ZOSAH_TEST_FOLDER"])
     number = len(list(folder.iterdir()))
@@ -522,10 +524,8 @@ def test_host_functions_that_fail():
     def broken(x):
         raise ZeroDivisionError("first")
 
-    with pytest.raises(Exception, match="(?s)ObjectiveError.*first"):
-        zosah_jax.minimize(
-            zosah_jax.host_function(broken), np.zeros(4, np.float32), TX, budget=41
-        )
+    with pytest.raises(Exception, match=r"(?s)ObjectiveError.*first"):
+        zosah_jax.minimize(zosah_jax.host_function(broken), np.zeros(4, np.float32), TX, budget=41)
     with pytest.raises(TypeError, match="fun: got int"):
         zosah_jax.host_function(3)
 

@@ -27,7 +27,9 @@ def test_killed_at_any_moment_and_resumed_it_ends_bitwise_equal(tmp_path):
     assert expected["n"] == len(logged(whole))
     folder.mkdir()
     rng = random.Random(0)
-    kills = sum(killed.kill(folder, BUDGET, share) for share in sorted((rng.random(), rng.random())))
+    kills = sum(
+        killed.kill(folder, BUDGET, share) for share in sorted((rng.random(), rng.random()))
+    )
     assert kills
     found = killed.finish(folder, BUDGET)
     for name, value in expected.items():
@@ -129,7 +131,7 @@ def test_a_checkpoint_of_another_problem_is_refused(whole):
     _, _, folder = whole
     (log := folder / "values.jsonl").rename(folder / "kept")
     try:
-        with pytest.raises(OtherProblem, match="checkpoint .*method"):
+        with pytest.raises(OtherProblem, match=r"checkpoint .*method"):
             run(folder, key=9)
         log.unlink(missing_ok=True)
         with pytest.raises(OtherProblem, match="shape of x0"):

@@ -36,9 +36,9 @@ class Box:
     def confine(self, probes: Probes, params: Params) -> Probes:
         """Probes whose points lie inside, as far as their description can say so.
 
-        An offset of a coordinate probe that would leave the box is reflected, x - o for x + o; where
-        that leaves it, too, the probe goes to the farther of the two bounds. Dense probes have no
-        offsets of their own: their points are projected when they are evaluated.
+        An offset of a coordinate probe that would leave the box is reflected, x - o for x + o;
+        where that leaves it, too, the probe goes to the farther of the two bounds. Dense probes
+        have no offsets of their own: their points are projected when they are evaluated.
         """
         if jax.tree.structure(params) != jax.tree.structure(self.lower):
             raise ValueError(
@@ -70,6 +70,7 @@ class Boxed:
         self.whole_batch = getattr(value_fn, "whole_batch", False)
 
     def __call__(self, params: Params) -> Any:
+        """Value at the nearest point of the box."""
         return self.value_fn(self.box.project(params))
 
 
@@ -86,12 +87,16 @@ def box_of(bounds: Any, x0: Params) -> Box | None:
         raise TypeError(
             f"bounds: got {bounds!r}, wanted (lower, upper), each a number or a pytree like x0."
         )
-    lower, upper = (_like(side, name, x0) for side, name in zip(bounds, ("lower", "upper"), strict=True))
+    lower, upper = (
+        _like(side, name, x0) for side, name in zip(bounds, ("lower", "upper"), strict=True)
+    )
     flat = [jax.tree.leaves_with_path(x0), jax.tree.leaves(lower), jax.tree.leaves(upper)]
     for (path, x), low, high in zip(*flat, strict=True):
         name = jax.tree_util.keystr(path)
         if np.isnan(low).any() or np.isnan(high).any():
-            raise ValueError(f"bounds: got NaN at x0{name}, wanted numbers (inf where there is none).")
+            raise ValueError(
+                f"bounds: got NaN at x0{name}, wanted numbers (inf where there is none)."
+            )
         crossed = low > high
         if crossed.any():
             raise ValueError(
@@ -114,8 +119,8 @@ def _like(side: Any, name: str, x0: Params) -> Params:
         side = jax.tree.map(lambda _: side, x0)
     if jax.tree.structure(side) != jax.tree.structure(x0):
         raise TypeError(
-            f"bounds: got a {name} side of structure {jax.tree.structure(side)}, wanted a number or "
-            f"a pytree like x0, {jax.tree.structure(x0)}."
+            f"bounds: got a {name} side of structure {jax.tree.structure(side)}, wanted a number "
+            f"or a pytree like x0, {jax.tree.structure(x0)}."
         )
 
     def fit(bound: Any, x: Any) -> np.ndarray:

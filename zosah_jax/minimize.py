@@ -54,8 +54,8 @@ class History(NamedTuple):
         num_evaluations: values spent when it was known, itself included, shape (n,).
     """
 
-    value: jax.Array
-    best_value: jax.Array
+    value: Any
+    best_value: Any
     num_evaluations: Any
 
 
@@ -76,9 +76,9 @@ class Result:
     """
 
     params: Params
-    value: jax.Array
+    value: jax.Array | np.ndarray
     best_params: Params
-    best_value: jax.Array
+    best_value: jax.Array | np.ndarray
     num_evaluations: Any
     history: History
     status: Any

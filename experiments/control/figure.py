@@ -15,9 +15,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         swing, rugged = figure.subplots(1, 2)
         seconds = 0.05 * np.arange(len(results["angles"]["before"]))
         swing.plot(seconds, results["angles"]["before"], color="#888888", label="first guess")
-        swing.plot(
-            seconds, results["angles"]["after"], color=style.colour("zosah"), label="tuned"
-        )
+        swing.plot(seconds, results["angles"]["after"], color=style.colour("zosah"), label="tuned")
         swing.axhline(0, color="#BBBBBB", linewidth=1, zorder=0)
         swing.set(xlabel="seconds", ylabel="angle from the top (rad)", ylim=(-3.3, 3.3))
         swing.set_title("An episode that was not tuned on")

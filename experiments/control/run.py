@@ -1,4 +1,4 @@
-"""The measurement: the controllers that each method finds, on episodes that it has not seen, too."""
+"""The measurement: the controllers that each method finds, also on episodes not seen."""
 
 import multiprocessing
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -30,7 +30,7 @@ def measure(
         workers: processes.
 
     Returns:
-        For JSON: costs on the seen and held-out episodes, the gains, and an episode before and after.
+        For JSON: costs on seen and held-out episodes, gains, and an episode before and after.
     """
     cost, held_out = Cost(_SEEN), Cost(_HELD_OUT)
     runs: dict[str, list[dict[str, Any]]] = {method: [] for method in METHODS}
@@ -43,7 +43,9 @@ def measure(
         for seed in seeds:
             spread = doubt * np.random.default_rng(seed).normal(size=len(GAINS))
             guess = np.clip(np.exp(spread), *BOUNDS)
-            first.append({"cost": cost(guess), "held_out": held_out(guess), "gains": guess.tolist()})
+            first.append(
+                {"cost": cost(guess), "held_out": held_out(guess), "gains": guess.tolist()}
+            )
             for method in METHODS:
                 bar.set_description(f"{method}, seed {seed}")
                 value, gains = _tuned(method, cost, guess, budget, seed, noise, pool)

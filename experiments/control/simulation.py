@@ -19,8 +19,8 @@ class Controller:
     gains move.
 
     Attributes:
-        gains: pump (0.3), energy to reach (at rest at the top), proportional (10), derivative (2) and
-            the angle of the catch (0.5), each in units of the number in brackets, shape (5,).
+        gains: pump (0.3), energy to reach (at rest at the top), proportional (10), derivative (2)
+            and the angle of the catch (0.5), in units of the numbers in brackets, shape (5,).
     """
 
     gains: np.ndarray
@@ -46,7 +46,7 @@ class Cost:
 
 
 def episode(gains: np.ndarray, start: int) -> tuple[float, np.ndarray]:
-    """Mean cost of an episode of ten seconds, and the angles on the way; `start` seeds its start."""
+    """Mean cost of an episode of ten seconds, and its angles; `start` seeds where it starts."""
     environment = gymnasium.make("Pendulum-v1", disable_env_checker=True).unwrapped
     (cos, sin, speed), _ = environment.reset(seed=start)
     controller, total, angles = Controller(gains), 0.0, []

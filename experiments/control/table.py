@@ -13,7 +13,9 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
         [name, _median(runs, "cost"), _range(runs, "cost"), _median(runs, "held_out")]
         for name, runs in {**results["runs"], "first guess": results["first"]}.items()
     ]
-    return {"table": markdown(["mean cost a step", "median", "min - max", "held out, median"], rows)}
+    return {
+        "table": markdown(["mean cost a step", "median", "min - max", "held out, median"], rows)
+    }
 
 
 def _median(runs: list[dict[str, Any]], name: str) -> str:

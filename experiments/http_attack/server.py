@@ -5,6 +5,7 @@ POST /predict {"image": [64 numbers from 0 to 1]} by {"probabilities": [10 numbe
 """
 
 import socket
+from typing import Any
 
 import numpy as np
 import uvicorn
@@ -46,15 +47,15 @@ def create_app() -> FastAPI:
     def predict(query: Query) -> Answer:
         if len(query.image) != _PIXELS or not np.isfinite(query.image).all():
             raise HTTPException(422, f"image: wanted {_PIXELS} finite numbers")
-        found = classifier.predict_proba(np.asarray(query.image)[None])[0]
-        return Answer(probabilities=found.tolist())
+        found = classifier.predict_proba(np.asarray(query.image)[None])
+        return Answer(probabilities=np.ravel(found).tolist())
 
     return app
 
 
-def _split() -> list[np.ndarray]:
-    digits = load_digits()
-    return train_test_split(digits.data / 16, digits.target, test_size=0.2, random_state=0)
+def _split() -> Any:
+    images, labels = load_digits(return_X_y=True)
+    return list(train_test_split(images / 16, labels, test_size=0.2, random_state=0))
 
 
 def main() -> None:

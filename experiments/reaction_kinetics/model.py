@@ -108,5 +108,3 @@ def concentrations(rates: np.ndarray, times: np.ndarray, tolerance: float = 1e-6
         except ODEintWarning as error:
             raise ArithmeticError(str(error)) from error
     return found[1:]
-
-

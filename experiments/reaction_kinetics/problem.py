@@ -29,7 +29,8 @@ class Calibration:
         """Mean squared residual in units of the noise; 1 is as good as the truth.
 
         Args:
-            logarithms: of the unknown rate constants over the published ones, to base 10, shape (20,).
+            logarithms: of the unknown rate constants over the published ones, to base 10,
+                shape (20,).
         """
         residual = (_simulated(logarithms, 1e-6) - self.measured) / self.error
         return float(np.mean(residual**2))

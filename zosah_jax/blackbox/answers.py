@@ -74,8 +74,8 @@ class Answers:
             )
         if timeout is not None and executor is None and max_workers is None:
             raise ValueError(
-                "timeout: got one, wanted an executor or max_workers with it: a call in this thread "
-                "cannot be given up."
+                "timeout: got one, wanted an executor or max_workers with it: a call in this "
+                "thread cannot be given up."
             )
         self._fun, self._timeout, self.retries = fun, timeout, retries
         self._journal = Journal(None, {}) if journal is None else journal
@@ -95,9 +95,7 @@ class Answers:
         if self._pool is not None:
             self._pool.close()
 
-    def __call__(
-        self, points: Sequence[Params], step: int, round_: int, spare: int
-    ) -> np.ndarray:
+    def __call__(self, points: Sequence[Params], step: int, round_: int, spare: int) -> np.ndarray:
         """Values of a batch; NaN where they are missing.
 
         All points are asked once, then those that failed once more, and so on: so the order in
@@ -131,7 +129,7 @@ class Answers:
 
     def _wave(self, points: Sequence[Params], places: dict[int, Place]) -> dict[int, Outcome]:
         outcomes = {i: self._journal.find(place) for i, place in places.items()}
-        for i, known in outcomes.items():
+        for known in outcomes.values():
             if known is not None and known.error is not None:
                 self._note(known.error)
 
@@ -270,7 +268,8 @@ class _GivenPool(_Pool):
             ) from error
         except RuntimeError as error:
             raise RuntimeError(
-                f"executor: got one that takes no calls ({error}), wanted one that is not shut down."
+                f"executor: got one that takes no calls ({error}), wanted one that is not shut "
+                "down."
             ) from error
 
     def _room(self, batch: int, timeout: float | None) -> int:

@@ -1,8 +1,8 @@
 """Ask and tell: the loop is the user's, the points come from any transformation of this library."""
 
 import re
-from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +14,11 @@ import optax
 from zosah_jax.blackbox.checkpoint import Arrays, Checkpoints, from_arrays, raw, to_arrays
 from zosah_jax.blackbox.numbers import as_value, in_dtype_of
 from zosah_jax.blackbox.problem import problem_of
+from zosah_jax.blackbox.steps import ask, kinds_of, round_sizes, tell
 from zosah_jax.box import Box, box_of
 from zosah_jax.checks import typed_key
 from zosah_jax.minimize import recommended, reseeded
 from zosah_jax.params import Params, check_params, widen, working_dtype
-from zosah_jax.transcript import Transcript
 from zosah_jax.transform import Info, is_zeroth_order, zeroth_order_states
 
 
@@ -49,7 +49,7 @@ class AskTellState(NamedTuple):
 class AskTell:
     """A run that is driven from outside: ask for points, evaluate them anywhere, tell the values.
 
-    A step of the transformation is one batch, or several where its method looks again within a step;
+    A step of the transformation is one batch, or several where its method looks again within it;
     the parameters move when the last batch of a step is told. All of the transformation takes part:
     what optax chains around a method acts on its updates as ever. Arithmetic is in the dtypes of
     `x0`: float64 arrays are float64 here, whatever `jax_enable_x64` says.
@@ -164,7 +164,7 @@ class AskTell:
 
     @property
     def info(self) -> Info:
-        """What was seen at the last step: the value at its parameters, and how many were missing."""
+        """What was seen at the last step: the value where it stood, and how many were missing."""
         return zeroth_order_states(self._state.optimizer)[0].info
 
     @property
@@ -192,7 +192,7 @@ class AskTell:
         """
         if self._points is None:
             with self.precise():
-                stacked = _ask(self._tx, self._kinds, self.round, *self._dynamic())
+                stacked = ask(self._tx, self._kinds, self.round, *self._dynamic())
             leaves, treedef = jax.tree.flatten(stacked)
             arrays = [np.array(leaf) for leaf in leaves]  # the user's own, to write to
             self._points = [
@@ -202,7 +202,7 @@ class AskTell:
             self._state = self._state._replace(asked=np.asarray(True))
         return [jax.tree.map(np.copy, point) for point in self._points]
 
-    def tell(self, values: Sequence[Any]) -> None:
+    def tell(self, values: Sequence[Any] | np.ndarray) -> None:
         """Take the values of the batch that was asked, in its order.
 
         Args:
@@ -225,7 +225,7 @@ class AskTell:
             self._state = self._state._replace(told=answers, asked=np.asarray(False))
         else:
             with self.precise():
-                params, optimizer, kinds = _tell(
+                params, optimizer, kinds = tell(
                     self._tx, self._kinds, *self._dynamic()[:2], answers, self.box
                 )
             self._state = self._state._replace(
@@ -260,12 +260,12 @@ class AskTell:
         kinds, sizes, start = self._start
         with self.precise():
             values = tuple(np.zeros(size, working_dtype(start.params)) for size in sizes)
-            traced = partial(_tell, self._tx, kinds)
+            traced = partial(tell, self._tx, kinds)
             closed = jax.make_jaxpr(traced)(start.params, start.optimizer, values, self.box)
         constants = [*closed.consts, *jax.tree.leaves(start.optimizer)]
         return re.sub("0x[0-9a-f]+", "", str(closed)), [raw(leaf) for leaf in constants]
 
-    # --- on disk ------------------------------------------------------------------------------------
+    # --- on disk ----------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> None:
         """Write the state to a folder, through orbax; the newest few are kept.
@@ -320,7 +320,7 @@ class AskTell:
 
     def _begin_step(self, told: tuple[jax.Array, ...] | None) -> None:
         with self.precise():
-            kinds = _kinds(self._tx, *self._dynamic()[:2])
+            kinds = kinds_of(self._tx, *self._dynamic()[:2])
         self._enter(kinds)
         if told is not None:
             got = [np.shape(values) for values in told]
@@ -332,7 +332,7 @@ class AskTell:
         leaves, treedef = jax.tree.flatten(self._dynamic()[:2])
         shapes = tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves)
         with self.precise():
-            self._sizes = _round_sizes(self._tx, self._kinds, treedef, shapes)
+            self._sizes = round_sizes(self._tx, self._kinds, treedef, shapes)
 
     def _remember(self, told: np.ndarray) -> None:
         state = self._state._replace(num_evaluations=self._state.num_evaluations + len(told))
@@ -359,89 +359,10 @@ def check_like(state: Any, wanted: Any) -> None:
     for (path, leaf), other in zip(have, want, strict=True):
         if (leaf.shape, leaf.dtype) != (other.shape, other.dtype):
             raise ValueError(
-                f"state: got {leaf.dtype}{list(leaf.shape)} at {jax.tree_util.keystr(path)}, wanted "
-                f"{other.dtype}{list(other.shape)} as for this x0 and tx."
+                f"state: got {leaf.dtype}{list(leaf.shape)} at {jax.tree_util.keystr(path)}, "
+                f"wanted {other.dtype}{list(other.shape)} as for this x0 and tx."
             )
 
 
 def _numpy(tree: Params) -> Params:
     return jax.tree.map(np.array, tree)
-
-
-def _update(tx: Any, script: Transcript, params: Params, state: Any) -> tuple[Any, Any]:
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    return tx.update(zeros, state, params, value_fn=script)
-
-
-def _with_clear_error(fun: Callable[..., Any]) -> Callable[..., Any]:
-    """The function; where a wrapper runs `update` in a trace of its own, an error that says so."""
-
-    def wrapped(*args: Any) -> Any:
-        try:
-            return fun(*args)
-        except jax.errors.UnexpectedTracerError as error:
-            raise ValueError(
-                "tx: got this library's transformation within a wrapper that runs it in a control "
-                "flow of its own (optax.MultiSteps, optax.conditionally_transform and the like), "
-                "wanted such wrappers after it in an optax.chain: its points cannot be asked."
-            ) from error
-
-    return wrapped
-
-
-@_with_clear_error
-@partial(jax.jit, static_argnums=0)
-def _kinds(tx: Any, params: Params, state: Any) -> list[jax.Array]:
-    script = Transcript(None, (), params, None)
-    _update(tx, script, params, state)
-    return script.found
-
-
-@_with_clear_error
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _ask(
-    tx: Any,
-    kinds: tuple[int, ...],
-    number: int,
-    params: Params,
-    state: Any,
-    told: tuple[jax.Array, ...],
-    box: Box | None,
-) -> Params:
-    script = Transcript(kinds, told, params, box)
-    _update(tx, script, params, state)
-    return script.points[number]
-
-
-@_with_clear_error
-@partial(jax.jit, static_argnums=(0, 1))
-def _tell(
-    tx: Any,
-    kinds: tuple[int, ...],
-    params: Params,
-    state: Any,
-    values: tuple[jax.Array, ...],
-    box: Box | None,
-) -> tuple[Params, Any, list[jax.Array]]:
-    """The parameters after the step, the optimizer's state, and the kinds of the step to come."""
-    updates, state = _update(tx, Transcript(kinds, values, params, box), params, state)
-    moved = optax.apply_updates(params, updates)
-    moved = moved if box is None else box.project(moved)
-    script = Transcript(None, (), moved, None)
-    _update(tx, script, moved, state)
-    return moved, state, script.found
-
-
-@lru_cache(maxsize=1024)
-def _round_sizes(
-    tx: Any, kinds: tuple[int, ...], treedef: Any, shapes: tuple[jax.ShapeDtypeStruct, ...]
-) -> tuple[int, ...]:
-    """Number of points of each round; nothing is computed."""
-
-    def points(params: Params, state: Any) -> list[Params]:
-        script = Transcript(kinds, (), params, None)
-        _update(tx, script, params, state)
-        return script.points
-
-    rounds = _with_clear_error(jax.eval_shape)(points, *jax.tree.unflatten(treedef, shapes))
-    return tuple(jax.tree.leaves(round_)[0].shape[0] for round_ in rounds)

@@ -49,11 +49,15 @@ def from_arrays(arrays: Arrays, prefix: str, like: Any) -> Any:
     if {k: (a.shape, a.dtype) for k, a in found.items()} != {
         k: (a.shape, a.dtype) for k, a in wanted.items()
     }:
-        raise OtherProblem("checkpoint: got a state of other shapes, wanted that of this x0 and tx.")
+        raise OtherProblem(
+            "checkpoint: got a state of other shapes, wanted that of this x0 and tx."
+        )
     for number, leaf in enumerate(leaves):
         array = found.get(f"{prefix}{number:04d}", raw(leaf))
         if _is_key(leaf):
-            leaves[number] = jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(leaf))
+            leaves[number] = jax.random.wrap_key_data(
+                jnp.asarray(array), impl=jax.random.key_impl(leaf)
+            )
         elif isinstance(leaf, jax.Array):
             leaves[number] = jnp.asarray(array)
         else:

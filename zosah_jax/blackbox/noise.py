@@ -17,7 +17,7 @@ _LEVELS_ALIKE = 3
 _ROUNDINGS = 16  # machine epsilons of a value that are no more than its arithmetic
 
 
-def noise_level(values: Sequence[float]) -> tuple[float | None, str]:
+def noise_level(values: Sequence[float] | np.ndarray) -> tuple[float | None, str]:
     r"""Noise level of a function from its values at equally spaced points.
 
     In a table of differences a smooth part dies away from column to column, while noise grows in a
@@ -86,7 +86,7 @@ def measure_noise(
     Returns:
         The standard deviation; 0 where none was found, or nothing was spent.
     """
-    if _TABLES * POINTS > _SHARE * spare:
+    if _SHARE * spare < _TABLES * POINTS:
         return 0.0
     spacing = _SPACING if precision(x0) < _SPACING**2 else _SPACING**0.5
     for number in range(_TABLES):

@@ -25,7 +25,8 @@ def as_value(raw: Any) -> float:
     array = np.asarray(raw)
     if array.dtype.kind not in "iuf":
         raise TypeError(
-            f"value: got a {type(raw).__name__} of dtype {array.dtype}, wanted a real scalar or None."
+            f"value: got a {type(raw).__name__} of dtype {array.dtype}, wanted a real scalar or "
+            "None."
         )
     if array.shape != ():
         raise ValueError(f"value: got an array of shape {array.shape}, wanted a scalar, shape ().")

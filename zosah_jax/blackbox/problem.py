@@ -11,8 +11,8 @@ def problem_of(solver: Any, noise: Any = None) -> dict[str, str]:
     """What must be the same for a run to go on, by name and in words that an error can show.
 
     The objective itself, the budget, the target and the executor may change. The method and its
-    options are known by the program that a step compiles to, so that two that differ in any constant
-    differ here.
+    options are known by the program that a step compiles to, so that two that differ in any
+    constant differ here.
 
     Args:
         solver: an `AskTell`.

@@ -16,8 +16,8 @@ import optax
 
 from zosah_jax.blackbox.answers import Answers, ObjectiveError
 from zosah_jax.blackbox.ask_tell import AskTell
-from zosah_jax.blackbox.checkpoint import Arrays, Checkpoints, from_arrays, to_arrays
 from zosah_jax.blackbox.candidates import averaged, num_candidates, num_looks
+from zosah_jax.blackbox.checkpoint import Arrays, Checkpoints, from_arrays, to_arrays
 from zosah_jax.blackbox.journal import Journal
 from zosah_jax.blackbox.noise import measure_noise
 from zosah_jax.blackbox.problem import problem_of
@@ -74,14 +74,14 @@ def minimize_blackbox(
     """Minimise a Python function that JAX cannot trace, from at most `budget` of its values.
 
     The counterpart of `minimize` for simulators, remote models and devices. `fun` is called with a
-    pytree like `x0` of NumPy arrays. A batch of calls runs in parallel on any executor. A value that
-    raised, timed out, is NaN or infinite after its retries is missing: it has weight zero in what
-    the method fits.
+    pytree like `x0` of NumPy arrays. A batch of calls runs in parallel on any executor. A value
+    that raised, timed out, is NaN or infinite after its retries is missing: it has weight zero in
+    what the method fits.
 
-    With `log`, every value is on disk as soon as it is there. Called again with the same problem and
-    log, the run goes on where it was, asks nothing that was logged, and ends with the same bits. A
-    `checkpoint` folder (which holds the log, too, unless that is given) saves it from going through
-    all of the log again.
+    With `log`, every value is on disk as soon as it is there. Called again with the same problem
+    and log, the run goes on where it was, asks nothing that was logged, and ends with the same
+    bits. A `checkpoint` folder (which holds the log, too, unless that is given) saves it from going
+    through all of the log again.
 
     Args:
         fun: objective, params -> real scalar; None or NaN where it has no value.
@@ -92,8 +92,10 @@ def minimize_blackbox(
         target: stop at a value of at most this.
         bounds: (lower, upper), each a number or a pytree like `x0`; no point outside is asked.
         key: int or typed key that replaces the transformation's own; None keeps that.
-        noise: standard deviation of a value. "estimate": measured at `x0` with at most 16 values, see
-            `measure_noise`. 0: values are as exact as their dtype.
+        noise: standard deviation of a value, by which step lengths are chosen. "estimate": measured
+            at `x0` by 7 or 14 values, where 14 are less than a twentieth of the budget (see
+            `noise_level`). 0: values are as exact as their dtype. With noise, a twentieth of the
+            budget (at most 24 values) is kept to look again at the points that may be the best.
         executor: any `concurrent.futures.Executor`; it is not shut down. None: this thread.
         max_workers: processes of an own pool instead, begun by `spawn`; it is rebuilt when a worker
             dies or hangs.
@@ -127,7 +129,7 @@ def minimize_blackbox(
         ...     if x[0] < -2:
         ...         raise FloatingPointError("no steady state")
         ...     return float(((x - np.arange(6.0)) ** 2).sum())
-        >>> out = zosah_jax.minimize_blackbox(simulator, np.zeros(6), budget=200, bounds=(-3.0, 4.0))
+        >>> out = zosah_jax.minimize_blackbox(simulator, np.zeros(6), budget=200, bounds=(-3, 4))
         >>> bool(abs(out.best_value - 1) < 1e-6), out.num_evaluations <= 200, out.message
         (True, True, 'budget spent')
     """
@@ -301,7 +303,7 @@ class _Run:
             num_evaluations=self.spent,
         )
 
-    # --- across a crash -----------------------------------------------------------------------------
+    # --- across a crash ---------------------------------------------------------------------------
 
     def save(self, checkpoints: Checkpoints) -> None:
         more: Arrays = to_arrays(self.mean, "mean")
@@ -327,7 +329,7 @@ class _Run:
         self.status, self.noise = Status(about["status"]), about["noise"]
         self.answers.first_traceback = about["first traceback"]
 
-    # --- the end ------------------------------------------------------------------------------------
+    # --- the end ----------------------------------------------------------------------------------
 
     def finish(self) -> Result:
         """Spend the values that were kept for the end, unless the target is met."""
@@ -374,4 +376,6 @@ class _Run:
         points = candidates * looks
         values = self.answers(points, self.solver.step, _LAST, left - len(points))
         by_point = values.reshape(looks, len(candidates)).T
-        return [float(v[np.isfinite(v)].mean()) if np.isfinite(v).any() else math.nan for v in by_point]
+        return [
+            float(v[np.isfinite(v)].mean()) if np.isfinite(v).any() else math.nan for v in by_point
+        ]

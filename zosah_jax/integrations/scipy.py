@@ -46,8 +46,8 @@ def zosah(
         fun: objective, (x, *args) -> real number, an array of one, or None where it has no value.
         x0: where to start, shape (n,).
         args: further arguments of `fun`.
-        bounds: `scipy.optimize.Bounds`, or a pair (low, high) a coordinate, None where there is none.
-            No point outside is asked.
+        bounds: `scipy.optimize.Bounds`, or a pair (low, high) a coordinate, None where there is
+            none. No point outside is asked.
         callback: `callback(xk)` or `callback(intermediate_result)`, after each step; the run stops
             where it raises StopIteration or returns True.
         constraints: refused, where there are any.
@@ -84,7 +84,9 @@ def zosah(
             warnings.warn(f"zosah does not use {name}.", RuntimeWarning, stacklevel=3)
     unknown = sorted(set(options) - _OPTIONS)
     if unknown:
-        warnings.warn(f"Unknown solver options: {', '.join(unknown)}", OptimizeWarning, stacklevel=3)
+        warnings.warn(
+            f"Unknown solver options: {', '.join(unknown)}", OptimizeWarning, stacklevel=3
+        )
     x0 = np.atleast_1d(np.asarray(x0))
     x0 = x0.astype(np.result_type(x0.dtype, np.float32) if x0.dtype.kind == "f" else np.float64)
     check_count("maxfev", maxfev, optional=True)
@@ -110,7 +112,7 @@ def zosah(
 
 
 class _Scalar:
-    """SciPy's objective; it may return an array of one. A class, so that processes can be sent it."""
+    """SciPy's objective, which may return an array of one; a class, so that it can be sent."""
 
     def __init__(self, fun: Callable[..., Any], args: tuple[Any, ...]) -> None:
         self.fun, self.args = fun, args
@@ -155,7 +157,8 @@ def _sides(bounds: Any, n: int) -> tuple[np.ndarray, np.ndarray]:
     pairs = list(bounds)
     if len(pairs) != n or any(np.size(pair) != 2 for pair in pairs):
         raise ValueError(
-            f"bounds: got {bounds!r}, wanted Bounds or a pair (low, high) for each of {n} coordinates."
+            f"bounds: got {bounds!r}, wanted Bounds or a pair (low, high) for each of {n} "
+            "coordinates."
         )
     lower = [-np.inf if low is None else float(low) for low, _ in pairs]
     upper = [np.inf if high is None else float(high) for _, high in pairs]

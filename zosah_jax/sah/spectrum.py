@@ -58,9 +58,7 @@ def newton_direction(
     return same[:, None] * gradient + turn[:, None] * turned, eigenvalues
 
 
-def held(
-    gradient: jax.Array, hessian: jax.Array, stays: jax.Array
-) -> tuple[jax.Array, jax.Array]:
+def held(gradient: jax.Array, hessian: jax.Array, stays: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Gradient and Hessian of the pairs without the coordinates that stay where they are.
 
     The other one of a pair then moves as if alone; coupled to a move that is not made, it would

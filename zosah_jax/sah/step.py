@@ -136,9 +136,7 @@ def _ask_following(options: Options, state: SAHState, params: Params) -> Coordin
     return _probes(state.subspaces, _forward(options, state, params, position))
 
 
-def _forward(
-    options: Options, state: SAHState, params: Params, position: jax.Array
-) -> jax.Array:
+def _forward(options: Options, state: SAHState, params: Params, position: jax.Array) -> jax.Array:
     """Offsets of the forward probes, shape (J, 2, 2)."""
     rounding = jnp.asarray(precision(params) ** 0.5, position.dtype)
     relative = jnp.where(state.noise > 0, _noisy_length(state), rounding)
@@ -281,7 +279,9 @@ def _newton(
     )
     # what noise of the values makes of a second difference over the probes' length
     shortest = jnp.min(jnp.abs(smoothing), initial=jnp.inf, where=smoothing != 0)
-    slope, curvature = held(gradient, hessian, _stays(differences, gradient, samples, previous, bound))
+    slope, curvature = held(
+        gradient, hessian, _stays(differences, gradient, samples, previous, bound)
+    )
     direction, eigenvalues = newton_direction(
         slope, curvature, options.eigenvalue_floor, options.floor, 2 * state.noise / shortest**2
     )
@@ -300,8 +300,8 @@ def _stays(
 ) -> jax.Array:
     """Coordinates that do not move, bool of shape (J, 2).
 
-    One whose slope is missing; both of a pair whose Hessian has three unknowns, fewer values, and no
-    previous fit; one at a bound that f falls beyond.
+    One whose slope is missing; both of a pair whose Hessian has three unknowns, fewer values, and
+    no previous fit; one at a bound that f falls beyond.
     """
     stays = ~jnp.isfinite(differences)
     if previous is None:
