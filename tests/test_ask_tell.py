@@ -257,11 +257,17 @@ def test_what_cannot_be_asked():
         AskTell(X0, 3)
     with pytest.raises(TypeError, match="params: got dtype int"):
         AskTell(np.arange(3))
-    with pytest.raises(ValueError, match="control flow of its own"):
-        AskTell(
-            X0.astype(np.float32),
-            optax.MultiSteps(zosah_jax.rspg(0.1), 2).gradient_transformation(),
+    inner = zosah_jax.rspg(0.1)
+
+    def gated(updates, state, params, *, value_fn):
+        return jax.lax.cond(
+            jnp.array(True),
+            lambda: inner.update(updates, state, params, value_fn=value_fn),
+            lambda: (updates, state),
         )
+
+    with pytest.raises(ValueError, match="control flow of its own"):
+        AskTell(X0, optax.GradientTransformationExtraArgs(inner.init, gated))
     one = AskTell(X0, CHAIN)
     with pytest.raises(ValueError, match="state: got"):
         one.state = AskTell(X0[:4], CHAIN).state

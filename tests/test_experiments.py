@@ -25,7 +25,16 @@ from experiments.rosenbrock import __main__ as rosenbrock
 from experiments.rosenbrock.run import path
 from zosah_jax import METHODS, PAPER_READING, History, rspg, zosah
 
-NAMES = ("logistic_regression", "overhead", "readings", "rosenbrock")
+NAMES = (
+    "control",
+    "http_attack",
+    "logistic_regression",
+    "overhead",
+    "reaction_kinetics",
+    "readings",
+    "robustness",
+    "rosenbrock",
+)
 PNG = b"\x89PNG"
 
 

@@ -20,8 +20,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         swing.set(xlabel="seconds", ylabel="angle from the top (rad)", ylim=(-3.3, 3.3))
         swing.set_title("An episode that was not tuned on")
         swing.legend(loc="lower right")
-        pump, cost = np.linspace(0.1, 3, 120), Cost((0, 1))
-        values = [cost(np.concatenate([[p], GUESS[1:]])) for p in pump]
-        rugged.plot(pump, values, color=style.REFERENCE, linewidth=1.5)
-        rugged.set(xlabel="gain of the pump", ylabel="mean cost a step")
+        energy, cost = np.linspace(0.7, 1.3, 120), Cost((0, 1, 2, 3))
+        values = [cost(np.concatenate([GUESS[:1], [e], GUESS[2:]])) for e in energy]
+        rugged.plot(energy, values, color=style.REFERENCE, linewidth=1.5)
+        rugged.set(xlabel="energy to reach", ylabel="mean cost a step")
         rugged.set_title("Nothing to differentiate: the cost along one gain")

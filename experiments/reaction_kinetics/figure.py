@@ -26,6 +26,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
         curves.axhline(np.median(results["truth"]), color="#888888", linewidth=1)
         curves.annotate("true constants", (results["spent"][0], 1.1), color="#555555")
         curves.set(xscale="log", yscale="log", xlabel="integrations", ylabel="misfit")
+        style.plain_ticks(curves.xaxis)
         curves.set_title(f"Best misfit so far, median of {len(results['start'])} seeds")
         curves.legend()
         _measurements(data)

@@ -103,6 +103,7 @@ class AskTell:
         with self.precise():
             self.box = box_of(bounds, x0)
             x0 = jax.tree.map(jnp.array, x0)
+            self._dtype = working_dtype(x0)
             state = reseeded(self._tx.init(x0), None if key is None else typed_key(key))
             if not zeroth_order_states(state):
                 raise ValueError(
@@ -117,7 +118,7 @@ class AskTell:
                 step=np.asarray(0, np.int32),
                 num_evaluations=np.asarray(0, np.int64),
                 best_params=widen(x0),
-                best_value=np.asarray(np.inf, working_dtype(x0)),
+                best_value=np.asarray(np.inf, self._dtype),
             )
         self._points: list[Params] | None = None
         self._begin_step(None)
@@ -218,7 +219,7 @@ class AskTell:
         given = [as_value(value) for value in values]
         if len(given) != expected:
             raise ValueError(f"values: got {len(given)} of them, wanted {expected}, one a point.")
-        told = np.asarray(given, working_dtype(self._state.params))
+        told = np.asarray(given, self._dtype)
         self._remember(told)
         answers = (*self._state.told, told)
         if len(answers) < len(self._sizes):
@@ -259,7 +260,7 @@ class AskTell:
         """
         kinds, sizes, start = self._start
         with self.precise():
-            values = tuple(np.zeros(size, working_dtype(start.params)) for size in sizes)
+            values = tuple(np.zeros(size, self._dtype) for size in sizes)
             traced = partial(tell, self._tx, kinds)
             closed = jax.make_jaxpr(traced)(start.params, start.optimizer, values, self.box)
         constants = [*closed.consts, *jax.tree.leaves(start.optimizer)]

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from zosah_jax.box import Box
-from zosah_jax.params import Params, dimension, precision
+from zosah_jax.params import Params, dimension
 
 POINTS = 7  # of a table of differences; six to eight are recommended
 _TABLES = 2  # at most: the second with another spacing, where the first says nothing
@@ -88,7 +88,7 @@ def measure_noise(
     """
     if _SHARE * spare < _TABLES * POINTS:
         return 0.0
-    spacing = _SPACING if precision(x0) < _SPACING**2 else _SPACING**0.5
+    spacing = _SPACING if _epsilon(x0) < _SPACING**2 else _SPACING**0.5
     for number in range(_TABLES):
         values = ask(_line(x0, spacing, box), number)
         run = _longest_run(values)
@@ -96,10 +96,17 @@ def measure_noise(
             return 0.0
         level, found = noise_level(run)
         if level is not None:
-            rounding = _ROUNDINGS * precision(x0) * float(np.max(np.abs(run)))
+            rounding = _ROUNDINGS * _epsilon(x0) * float(np.max(np.abs(run)))
             return level if level > rounding else 0.0
         spacing *= 100 if found == "spacing too small" else 0.01
     return 0.0
+
+
+def _epsilon(x0: Params) -> float:
+    """Machine epsilon of the coarsest leaf, also where JAX would narrow it."""
+    return max(
+        float(np.finfo(np.result_type(leaf.dtype, np.float32)).eps) for leaf in jax.tree.leaves(x0)
+    )
 
 
 def _line(x0: Params, spacing: float, box: Box | None) -> list[Params]:
