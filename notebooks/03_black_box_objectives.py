@@ -14,8 +14,8 @@
 # # Objectives that JAX cannot trace
 #
 # A simulator written in Fortran, a model behind somebody's address, a device: a function that you
-# can call, and nothing more. Calls are slow and noisy, and sometimes they fail. This notebook takes two
-# such functions, both real and both small enough to run while you read:
+# can call, and nothing more. Calls are slow and noisy, and sometimes they fail. This notebook takes
+# two such functions, both real and both small enough to run while you read:
 #
 # 1. **a chemical simulator**: 20 rate constants of a stiff system of differential equations,
 #    calibrated to noisy measurements;
@@ -65,7 +65,8 @@ plt.rcParams.update(
 #
 # POLLU describes the chemistry of polluted air: 25 reactions of 20 species, with time scales from
 # nanoseconds to hours. SciPy's LSODA integrates it in about ten milliseconds. The *misfit* of a
-# guess is the mean squared difference from 304 measured concentrations, in units of the measurement error.
+# guess is the mean squared difference from 304 measured concentrations, in units of the error of a
+# measurement.
 
 # %%
 misfit, guess = calibration(seed=0, error=0.05, doubt=0.3)
@@ -74,7 +75,8 @@ print(f"misfit of the first guess: {misfit(guess):.0f}, of the true ones: {misfi
 
 # %% [markdown]
 # An integrator is exact up to its tolerance, and below that its values jump. How large are the
-# jumps? `noise_level` reads them off a table of differences of seven values that lie close together.
+# jumps? `noise_level` reads them off a table of differences of seven values at points that lie
+# close together.
 
 # %%
 line = [guess + 1e-6 * step for step in range(7)]
@@ -129,8 +131,8 @@ folder.cleanup()
 # ## 2. The remote classifier
 #
 # The next cell starts a web server in a process of its own (FastAPI and uvicorn), with a network
-# that reads 8x8 digits. All that we know is its address: an image goes out, ten probabilities come back.
-# Which smallest change of a digit makes it read another?
+# that reads 8x8 digits. All that we know is its address: an image goes out, ten probabilities come
+# back. Which smallest change of a digit makes it read another?
 #
 # The penalty is the squared size of the change, plus a hinge on how far the server still is from
 # misreading. Four requests are under way at a time: any `concurrent.futures.Executor` will do, here

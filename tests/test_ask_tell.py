@@ -267,7 +267,7 @@ def test_what_cannot_be_asked():
         )
 
     with pytest.raises(ValueError, match="control flow of its own"):
-        AskTell(X0, optax.GradientTransformationExtraArgs(inner.init, gated))
+        AskTell(X0, optax.GradientTransformationExtraArgs(inner.init, gated)).ask()
     one = AskTell(X0, CHAIN)
     with pytest.raises(ValueError, match="state: got"):
         one.state = AskTell(X0[:4], CHAIN).state

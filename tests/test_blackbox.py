@@ -534,3 +534,13 @@ def test_a_large_batch_does_not_deadlock():
     host = zosah_jax.host_function(lambda x: float(x @ x))
     values = jax.jit(jax.vmap(host))(jnp.ones((8, 300_000)))
     np.testing.assert_array_equal(values, 300_000)
+
+
+def test_jumps_of_an_integrator_are_seen_in_float64():
+    def rough(x):
+        return bowl(x) + 1e-7 * math.sin(1e13 * x.sum() + 3e12 * x[0])
+
+    out = minimize(rough, budget=400, noise="estimate")
+    level = float(zosah_jax.transform.zeroth_order_states(out.state)[0].method.noise)
+    assert 1e-8 < level < 1e-6
+    assert out.best_value < 1e-4

@@ -107,4 +107,6 @@ def concentrations(rates: np.ndarray, times: np.ndarray, tolerance: float = 1e-6
             )  # fmt: skip
         except ODEintWarning as error:
             raise ArithmeticError(str(error)) from error
+    if not np.isfinite(found).all():
+        raise ArithmeticError("the integrator found no finite concentrations")
     return found[1:]
