@@ -15,7 +15,7 @@ from zosah_jax.lanes import lane_by_lane
 from zosah_jax.params import Address, Params, add_at, gather, widen
 from zosah_jax.probes import CoordinateProbes, Probes
 
-_MAX_GROUPS = 24
+_MAX_GROUPS = 16
 _STAGES = 4  # groups for what has none of its own
 
 
