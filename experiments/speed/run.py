@@ -121,6 +121,7 @@ def _update(task: Problem, subspace_dim: int, repeats: int) -> dict[str, Any]:
     def update(params: Any, state: Any) -> Any:
         return tx.update(params, state, params, value_fn=task.value)  # type: ignore[arg-type]
 
+    answer = jax.jit(lambda params, probes: grouped()(task.value, params, probes))
     asks = [jax.jit(kind[0].ask) for kind in method.kinds]
     state: Any = tx.init(task.params)
     functions: dict[str, Callable[[], Any]] = {}
@@ -128,7 +129,7 @@ def _update(task: Problem, subspace_dim: int, repeats: int) -> dict[str, Any]:
     while not counts or int(state.next_num_evaluations) != counts[0]:
         probes = asks[int(method.kind(state.method))](state.method, task.params)
         functions[f"step {len(counts)}"] = partial(update, task.params, state)
-        functions[f"values {len(counts)}"] = _answering(task, grouped(), probes)
+        functions[f"values {len(counts)}"] = partial(answer, task.params, probes)
         counts.append(len(probes))
         _, state = update(task.params, state)
     times = in_turns(functions, repeats)
