@@ -236,6 +236,16 @@ def test_start_without_a_value_among_points_that_have_one():
     np.testing.assert_array_equal(out.params, X0 + 1)
 
 
+def test_minus_infinity_is_a_missing_value_and_meets_no_target():
+    def f(x):
+        return jnp.where(x[0] > 0.1, -jnp.inf, bowl(x))
+
+    out = minimize(f, X0, RSPG, budget=200, target=-1e9)
+    assert out.status is Status.NOT_FINITE
+    assert np.isfinite(out.best_value)
+    assert out.best_params[0] <= 0.1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("d", "period"), [(2, None), (6, 3)])
 def test_comes_back_from_where_there_are_no_values(d, period):

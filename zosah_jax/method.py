@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from zosah_jax.params import Params
-from zosah_jax.probes import Probes
+from zosah_jax.probes import CoordinateUpdate, Probes
 
 State = Any  # a method's own state: a pytree of arrays with a field `key`
 
@@ -27,12 +27,13 @@ class Told(NamedTuple):
 
     Attributes:
         updates: pytree like the parameters, in the working dtype and the direction of a gradient
-            (a learning rate with its minus sign comes after); None in all but the last round.
+            (a learning rate with its minus sign comes after), or a description of one that moves
+            a few coordinates; None in all but the last round.
         state: the method's next state.
         value: value of the objective at the parameters, or the method's estimate of it, scalar.
     """
 
-    updates: Params | None
+    updates: Params | CoordinateUpdate | None
     state: State
     value: jax.Array
 

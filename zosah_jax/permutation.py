@@ -35,8 +35,17 @@ def permute(key: jax.Array, place: jax.Array, size: int) -> jax.Array:
         >>> sorted(places.tolist())
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
+    return permute_cells(key, place, np.uint32(size), grid(size))
+
+
+def grid(size: int) -> tuple[np.uint32, np.uint32]:
+    """Sides of the grid for a permutation of this length."""
     rows = math.isqrt(size - 1) + 1 if size > 1 else 1
-    shape = np.uint32(rows), np.uint32(-(-size // rows))
+    return np.uint32(rows), np.uint32(-(-size // rows))
+
+
+def permute_cells(key: jax.Array, place: jax.Array, size: Any, shape: tuple[Any, Any]) -> jax.Array:
+    """`permute` where the length (uint32) may be traced, over a given grid of at least as many."""
     round_keys = jax.random.bits(key, (_ROUNDS // 2, 2), jnp.uint32)
 
     def two_rounds(number: jax.Array, halves: tuple[jax.Array, jax.Array]) -> Any:
@@ -50,7 +59,7 @@ def permute(key: jax.Array, place: jax.Array, size: int) -> jax.Array:
         halves = cell // shape[1], cell % shape[1]
         first, second = jax.lax.fori_loop(0, _ROUNDS // 2, two_rounds, halves)
         cell = jnp.where(outside, first * shape[1] + second, cell)
-        return cell, cell >= np.uint32(size)
+        return cell, cell >= size
 
     start = place, jnp.ones(place.shape, bool)
     return jax.lax.while_loop(lambda state: jnp.any(state[1]), walk, start)[0]

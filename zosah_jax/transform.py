@@ -8,11 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from zosah_jax import counting
+from zosah_jax.automatic import automatic
 from zosah_jax.box import Box, Boxed
-from zosah_jax.evaluate import Evaluator, automatic, bind_extra
+from zosah_jax.evaluate import Evaluator, bind_extra
 from zosah_jax.lanes import lane_by_lane
 from zosah_jax.method import Method, Round, State, values_per_step
 from zosah_jax.params import Params, check_params, working_dtype
+from zosah_jax.probes import CoordinateUpdate
 from zosah_jax.transcript import Transcript
 
 
@@ -52,7 +54,7 @@ def as_transformation(
 
     Its `update(updates, state, params, *, value_fn)` ignores the incoming updates (zeros or None
     will do) and returns the method's, in the dtypes of the parameters and the direction of a
-    gradient.
+    gradient. Call it under `jax.jit`: called bare, it is compiled anew at every step.
 
     Args:
         method: what to ask and what to make of the answers.
@@ -131,7 +133,10 @@ def _take_step(
         state = told.state
         missing += jnp.sum(~jnp.isfinite(values)).astype(jnp.int32)
     assert told is not None
-    updates = jax.tree.map(lambda u, p: u.astype(jnp.result_type(p)), told.updates, params)
+    updates = told.updates
+    if isinstance(updates, CoordinateUpdate):
+        updates = updates.dense(params)
+    updates = jax.tree.map(lambda u, p: u.astype(jnp.result_type(p)), updates, params)
     return updates, state, Info(told.value, missing)
 
 

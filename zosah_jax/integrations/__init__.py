@@ -1,1 +1,1 @@
-"""Other libraries' ways in; each needs its extra."""
+"""Helpers for other libraries, a module each; each needs the extra of its name."""

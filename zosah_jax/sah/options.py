@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from zosah_jax.blocks import BlockOrder, BlockRule, check_blocks
 from zosah_jax.checks import check_choice, check_count, check_positive, typed_key
 
 Floor = Literal["relative", "paper"]
@@ -39,6 +40,8 @@ class Options:
     prior: Prior
     ridge: float
     grid: Grid
+    blocks: BlockRule | None
+    block_order: BlockOrder
     key: Any
 
     def __post_init__(self) -> None:
@@ -53,4 +56,5 @@ class Options:
         check_choice("fit", self.fit, get_args(Fit))
         check_choice("prior", self.prior, get_args(Prior))
         check_choice("grid", self.grid, get_args(Grid))
+        check_blocks(self.blocks, self.block_order)
         typed_key(self.key)

@@ -16,22 +16,14 @@ import numpy as np
 
 from zosah_jax.checks import typed_key
 from zosah_jax.method import Method, Round, Told
-from zosah_jax.params import (
-    Address,
-    Params,
-    add_at,
-    dimension,
-    gather,
-    precision,
-    working_dtype,
-)
-from zosah_jax.probes import CoordinateProbes
+from zosah_jax.params import Address, Params, dimension, gather, precision, working_dtype
+from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
 from zosah_jax.sah.cache import Cache, Visit, begin, empty_cache, push
 from zosah_jax.sah.gradient import forward_differences, noisy_length, sample_radius, step_length
 from zosah_jax.sah.hessian import equations, fit_hessian
 from zosah_jax.sah.options import Options
 from zosah_jax.sah.spectrum import held, newton_direction
-from zosah_jax.sah.subspaces import check_subspace_dim, default_period, draw_subspaces
+from zosah_jax.sah.subspaces import check_subspace_dim, choose_subspaces, default_period
 
 # Points of the fresh samples in units of the radius. Three unknowns need three; the paper's "small
 # grid" is read as the eight neighbours.
@@ -87,6 +79,7 @@ def zosah_method(options: Options) -> Method:
 def _init(options: Options, params: Params) -> SAHState:
     d = dimension(params)
     pairs = check_subspace_dim(options.subspace_dim, d) // 2
+    choose_subspaces(options, params, 2 * pairs)  # a block that is too small is refused here
     period = default_period(d) if options.period is None else options.period
     dtype = working_dtype(params)
     return SAHState(
@@ -112,8 +105,8 @@ def _kind(state: SAHState) -> jax.Array:
 def _ask_switching(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
     """The parameters, a forward probe a coordinate, and a grid in each new subspace."""
     pairs = len(state.subspaces.leaf)
-    number = state.step // state.period
-    subspaces = draw_subspaces(state.key, number, params, 2 * pairs)
+    draw = choose_subspaces(options, params, 2 * pairs)
+    subspaces = draw(state.key, state.step // state.period)
     position = gather(params, subspaces)
     relative = sample_radius(
         precision(params),
@@ -125,23 +118,27 @@ def _ask_switching(options: Options, state: SAHState, params: Params) -> Coordin
     radius = step_length(position, options.radius, relative)
     grid = jnp.asarray(_GRIDS[options.grid], radius.dtype)
     offset = grid[None] * radius[:, None, :]
-    return _probes(
-        subspaces, jnp.concatenate([_forward(options, state, params, position), offset], axis=1)
-    )
+    forward = _diagonal(_forward(options, state, params, position))
+    return _probes(subspaces, jnp.concatenate([forward, offset], axis=1))
 
 
 def _ask_following(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
-    """The parameters and a forward probe a coordinate."""
-    position = gather(params, state.subspaces)
-    return _probes(state.subspaces, _forward(options, state, params, position))
+    """The parameters and a forward probe a coordinate, each of one coordinate: cheap to answer."""
+    subspaces = Address(*(x.reshape(-1, 1) for x in state.subspaces))
+    length = _forward(options, state, params, gather(params, state.subspaces))
+    return _probes(subspaces, length.reshape(-1, 1, 1))
 
 
 def _forward(options: Options, state: SAHState, params: Params, position: jax.Array) -> jax.Array:
-    """Offsets of the forward probes, shape (J, 2, 2)."""
+    """Lengths of the forward probes, shape (J, 2)."""
     rounding = jnp.asarray(precision(params) ** 0.5, position.dtype)
     relative = jnp.where(state.noise > 0, _noisy_length(state), rounding)
-    smoothing = step_length(position, options.smoothing, relative)
-    return smoothing[:, :, None] * jnp.eye(2, dtype=smoothing.dtype)[None]
+    return step_length(position, options.smoothing, relative)
+
+
+def _diagonal(length: jax.Array) -> jax.Array:
+    """Offsets (J, 2, 2) of forward probes of these lengths (J, 2)."""
+    return length[:, :, None] * jnp.eye(2, dtype=length.dtype)[None]
 
 
 def _noisy_length(state: SAHState) -> jax.Array:
@@ -149,13 +146,13 @@ def _noisy_length(state: SAHState) -> jax.Array:
 
 
 def _probes(subspaces: Address, offset: jax.Array) -> CoordinateProbes:
-    """The base probe, then the probes of each pair: offsets of shape (J, n, 2)."""
-    _, samples, _ = offset.shape
+    """The base probe, then n probes in each of K subspaces of dimension s: offsets (K, n, s)."""
+    _, samples, dim = offset.shape
 
     def each(x: jax.Array) -> jax.Array:
         return jnp.concatenate([x[:1], jnp.repeat(x, samples, axis=0)])
 
-    flat = offset.reshape(-1, 2)
+    flat = offset.reshape(-1, dim)
     address = Address(each(subspaces.leaf), each(subspaces.index))
     return CoordinateProbes(address, jnp.concatenate([jnp.zeros_like(flat[:1]), flat]))
 
@@ -163,30 +160,19 @@ def _probes(subspaces: Address, offset: jax.Array) -> CoordinateProbes:
 # --- tell -----------------------------------------------------------------------------------------
 
 
-def _seen(
-    state: SAHState, params: Params, probes: CoordinateProbes, values: jax.Array
-) -> tuple[Address, Visit]:
-    """The subspaces that were asked about, and what was seen around the parameters in them."""
-    pairs = len(state.subspaces.leaf)
-    samples = (len(probes) - 1) // pairs
-    subspaces = Address(*(x[1::samples] for x in probes.address))
-    visit = Visit(
+def _seen(params: Params, subspaces: Address, offset: jax.Array, values: jax.Array) -> Visit:
+    """What was seen around the parameters at these offsets in each subspace, shape (J, n, 2)."""
+    pairs, samples, _ = offset.shape
+    return Visit(
         position=gather(params, subspaces),
         base=values[0],
-        offset=probes.offset[1:].reshape(pairs, samples, 2),
+        offset=offset,
         value=values[1:].reshape(pairs, samples),
     )
-    return subspaces, visit
 
 
 def _part(visit: Visit, samples: slice) -> Visit:
     return visit._replace(offset=visit.offset[:, samples], value=visit.value[:, samples])
-
-
-def _bound(probes: CoordinateProbes, pairs: int) -> jax.Array | None:
-    """Which coordinates of each pair are at a bound, shape (J, 2)."""
-    samples = (len(probes) - 1) // pairs
-    return None if probes.bound is None else probes.bound[1::samples]
 
 
 def _tell_switching(
@@ -196,7 +182,10 @@ def _tell_switching(
     probes: CoordinateProbes,
     values: jax.Array,
 ) -> Told:
-    subspaces, visit = _seen(state, params, probes, values)
+    pairs = len(state.subspaces.leaf)
+    samples = (len(probes) - 1) // pairs
+    subspaces = Address(*(x[1::samples] for x in probes.address))
+    visit = _seen(params, subspaces, probes.offset[1:].reshape(pairs, samples, 2), values)
     now, fresh = _part(visit, slice(0, 2)), _part(visit, slice(2, None))
     told = _newton(
         options,
@@ -205,7 +194,7 @@ def _tell_switching(
         now,
         samples=[fresh],
         previous=None,
-        bound=_bound(probes, len(subspaces.leaf)),
+        bound=None if probes.bound is None else probes.bound[1::samples],
     )
     return _or_retreat(told, state, params, next_step=state.step)
 
@@ -217,7 +206,8 @@ def _tell_following(
     probes: CoordinateProbes,
     values: jax.Array,
 ) -> Told:
-    _, now = _seen(state, params, probes, values)
+    offset = _diagonal(probes.offset[1:].reshape(-1, 2))
+    now = _seen(params, state.subspaces, offset, values)
     told = _newton(
         options,
         state._replace(cache=push(state.cache, now)),
@@ -225,7 +215,7 @@ def _tell_following(
         now,
         samples=list(state.cache),
         previous=state.hessian,
-        bound=_bound(probes, len(state.subspaces.leaf)),
+        bound=None if probes.bound is None else probes.bound[1:].reshape(-1, 2),
     )
     return _or_retreat(told, state, params, next_step=state.step + 1)
 
@@ -239,7 +229,7 @@ def _or_retreat(told: Told, state: SAHState, params: Params, *, next_step: jax.A
     lost = ~jnp.isfinite(told.value)
     last = state.cache.previous
     away = (gather(params, state.subspaces) - last.position) / 2
-    back = _embed(params, state.subspaces, jnp.where(jnp.isfinite(last.base), away, 0))
+    back = CoordinateUpdate(state.subspaces, jnp.where(jnp.isfinite(last.base), away, 0))
 
     def unless_lost(new: Any, old: Any) -> Any:
         return jax.tree.map(lambda n, o: jnp.where(lost, o, n), new, old)
@@ -288,7 +278,7 @@ def _newton(
     state = state._replace(
         step=state.step + 1, hessian=hessian, info=SAHInfo(eigenvalues, gradient)
     )
-    return Told(_embed(params, state.subspaces, direction), state, now.base)
+    return Told(CoordinateUpdate(state.subspaces, direction), state, now.base)
 
 
 def _stays(
@@ -310,9 +300,3 @@ def _stays(
     if bound is not None:
         stays |= bound.astype(gradient.dtype) * gradient < 0
     return stays
-
-
-def _embed(params: Params, subspaces: Address, direction: jax.Array) -> Params:
-    """Directions of all pairs as one update of the parameters; zero elsewhere."""
-    zeros = jax.tree.map(lambda leaf: jnp.zeros(jnp.shape(leaf), working_dtype(leaf)), params)
-    return add_at(zeros, subspaces, direction)

@@ -4,6 +4,7 @@ from typing import Any
 
 import optax
 
+from zosah_jax.blocks import BlockOrder, BlockRule
 from zosah_jax.evaluate import Evaluator
 from zosah_jax.sah.options import Cached, Fit, Floor, Grid, Options, Prior
 from zosah_jax.sah.step import zosah_method
@@ -23,6 +24,8 @@ def scale_by_zosah(
     prior: Prior = "previous",
     ridge: float = 0.03,
     grid: Grid = "minimal",
+    blocks: BlockRule | None = None,
+    block_order: BlockOrder = "cyclic",
     key: Any = 0,
     evaluator: Evaluator | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -56,6 +59,11 @@ def scale_by_zosah(
         prior: the fit is drawn to the "previous" one, or to zero ("paper").
         ridge: how strongly, see `sah/hessian.py`.
         grid: three fresh samples a pair ("minimal"), or eight ("paper").
+        blocks: confine V to one block of the parameters for a period: "layer", "leaf", a function
+            from a leaf's path to the name of its block, or a pytree of names (`split_blocks`). The
+            probes of a period then share all that the objective does before that block. None: V is
+            drawn from all parameters.
+        block_order: which block comes next: "cyclic", "reshuffled" (each once a sweep) or "random".
         key: an int or a typed PRNG key; the subspaces follow from it.
         evaluator: how probes are answered; None picks by the size of the parameters.
 
@@ -96,6 +104,8 @@ def scale_by_zosah(
         prior=prior,
         ridge=ridge,
         grid=grid,
+        blocks=blocks,
+        block_order=block_order,
         key=key,
     )
     return as_transformation(zosah_method(options), evaluator)
@@ -115,6 +125,8 @@ def zosah(
     prior: Prior = "previous",
     ridge: float = 0.03,
     grid: Grid = "minimal",
+    blocks: BlockRule | None = None,
+    block_order: BlockOrder = "cyclic",
     key: Any = 0,
     evaluator: Evaluator | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -133,6 +145,8 @@ def zosah(
         prior: as in `scale_by_zosah`.
         ridge: as in `scale_by_zosah`.
         grid: as in `scale_by_zosah`.
+        blocks: as in `scale_by_zosah`.
+        block_order: as in `scale_by_zosah`.
         key: as in `scale_by_zosah`.
         evaluator: as in `scale_by_zosah`.
 
@@ -166,6 +180,8 @@ def zosah(
         prior=prior,
         ridge=ridge,
         grid=grid,
+        blocks=blocks,
+        block_order=block_order,
         key=key,
         evaluator=evaluator,
     )

@@ -1,0 +1,1 @@
+"""Probes of single coordinates, answered by recomputing only what the coordinate changes."""
