@@ -82,8 +82,15 @@ TRANSFORMATIONS = {
 }
 
 
+@pytest.fixture
+def x64_in_every_thread():
+    jax.config.update("jax_enable_x64", True)  # callbacks may run in a thread of XLA's
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
 @pytest.mark.parametrize("name", TRANSFORMATIONS)
-def test_it_is_the_run_of_update(name, x64):
+def test_it_is_the_run_of_update(name, x64_in_every_thread):
     tx = TRANSFORMATIONS[name]()
     solver = AskTell(X0, tx)
     host = zosah_jax.host_function(bowl)
