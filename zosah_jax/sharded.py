@@ -128,7 +128,6 @@ def _first_ones(value_fn: ValueFn, params: Params, probes: Any, count: jax.Array
     The number of turns is not known to the compiler: a loop of one turn that it knew would be
     compiled without a loop, and round otherwise.
     """
-
     each, whole = set_alike_apart(probes)
 
     def turn(number: jax.Array, values: jax.Array) -> jax.Array:
