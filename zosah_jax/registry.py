@@ -5,10 +5,12 @@ from collections.abc import Callable
 import optax
 
 from zosah_jax.peers.rspg import rspg
+from zosah_jax.pqn.transformation import zopqn
 from zosah_jax.sah.transformation import zosah
 
 METHODS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
     "zosah": zosah,
+    "zopqn": zopqn,
     "rspg": rspg,
 }
 """Name -> constructor(learning_rate, ..., key=..., evaluator=...)."""
