@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 SPREAD = 0.3  # sigma: standard deviation of B_ij over sqrt(B_ii B_jj) before anything is seen
 CURVING = 0.05  # relative change of the curvature over a step of unit length in the norm of W
+_COMMON = 0.3  # standard deviation of the common modes before anything is seen, and most drift
 _FORGET = 0.3  # most of V that a sweep over all coordinates forgets
 _SMALLEST = 1e-3  # least entry of W over its largest
 _RATE = 0.2  # at which the drift of the common factor is learnt
@@ -58,21 +59,23 @@ class Model(NamedTuple):
 
 def empty_model(dim: int, dtype: jax.typing.DTypeLike, correlation: jax.Array | float = 0) -> Model:
     """Model of D coordinates of which none is known."""
-    vector, matrix = jnp.zeros(dim, dtype), jnp.zeros((dim, dim), dtype)
-    scalar = jnp.ones((), dtype)
+
+    def zeros(*shape: int) -> jax.Array:
+        return jnp.zeros(shape, dtype)
+
     return Model(
-        gradient=vector,
-        doubt=matrix,
-        hessian=matrix,
-        spread=matrix,
-        scale=vector,
-        modes=jnp.eye(2, dtype=dtype) * 0.3**2,
-        correlation=jnp.asarray(correlation, dtype),
-        drift=scalar * 0.3**2,
-        factor=scalar * 0,
-        surprise=scalar,
-        seen_at=matrix,
-        seen=vector,
+        gradient=zeros(dim),
+        doubt=zeros(dim, dim),
+        hessian=zeros(dim, dim),
+        spread=zeros(dim, dim),
+        scale=zeros(dim),
+        modes=_COMMON**2 * jnp.eye(2, dtype=dtype),
+        correlation=zeros() + correlation,
+        drift=zeros() + _COMMON**2,
+        factor=zeros(),
+        surprise=jnp.ones((), dtype),
+        seen_at=zeros(dim, dim),
+        seen=zeros(dim),
     )
 
 
@@ -285,6 +288,11 @@ def moved(model: Model, step: jax.Array) -> Model:
     )
 
 
+def drifted(model: Model, part: float) -> Model:
+    """The model after a look at this part of the coordinates: the common factor is less sure."""
+    return model._replace(modes=model.modes.at[0, 0].add(model.drift * part))
+
+
 def forgetful(model: Model, squared: jax.Array, part: float) -> Model:
     """The model after a look: V returns to its prior as far as it was surprised, and T grows.
 
@@ -298,14 +306,15 @@ def forgetful(model: Model, squared: jax.Array, part: float) -> Model:
     surprise = jnp.where(count > 0, 0.7 * model.surprise + 0.3 * mean, model.surprise)
     rate = _FORGET * jnp.minimum(surprise, 1) * part
     prior = jnp.diag(SPREAD * model.scale)
-    drift = (1 - _RATE * part) * model.drift + _RATE * part * jnp.minimum(model.factor**2, 0.3**2)
+    drift = (1 - _RATE * part) * model.drift + _RATE * part * jnp.minimum(
+        model.factor**2, _COMMON**2
+    )
     diagonal = jnp.abs(jnp.diagonal(model.hessian))
     scale = (model.scale + diagonal) / 2
-    return model._replace(
+    return drifted(model, part)._replace(
         hessian=_symmetric(model.hessian),
         spread=_symmetric(model.spread + rate * (prior - model.spread)),
         surprise=surprise,
-        modes=model.modes.at[0, 0].add(model.drift * part),
         drift=jnp.maximum(drift, _SUREST_DRIFT),
         factor=jnp.zeros_like(model.factor),
         scale=jnp.maximum(scale, _SMALLEST * jnp.max(diagonal)),

@@ -19,6 +19,7 @@ from zosah_jax.method import Method, Round, Told
 from zosah_jax.params import Address, Params, dimension, gather, precision, working_dtype
 from zosah_jax.pqn.model import (
     Model,
+    drifted,
     empty_model,
     forgetful,
     known,
@@ -40,7 +41,7 @@ _ROUNDING = 4.0  # relative error of a value in machine epsilons, where the user
 _PATIENCE = 3  # refusals in a row before further coordinates are met
 _STUBBORN = 10  # refusals in a row before the whole gradient is measured again
 _SURPRISE = 2.0  # mean square of standardised errors above which the model is not believed
-_DISTRUST = 20  # steps for which whole gradients are measured then
+_DISTRUST = 10  # steps for which whole gradients are measured then
 
 
 class PQNState(NamedTuple):
@@ -130,23 +131,28 @@ def zopqn_method(options: Options) -> Method:
 def _init(options: Options, params: Params) -> PQNState:
     dim = options.subspace_of(dimension(params))
     dtype = working_dtype(params)
-    key, turn = typed_key(options.key), jnp.zeros((), jnp.int32)
-    missing = jnp.full((), jnp.nan, dtype)
-    vector = jnp.zeros(dim, dtype)
+    key = typed_key(options.key)
+
+    def none() -> jax.Array:  # each a buffer of its own, so that all can be donated
+        return jnp.zeros((), jnp.int32)
+
+    def missing() -> jax.Array:
+        return jnp.full((), jnp.nan, dtype)
+
     return PQNState(
         key=key,
-        turn=turn,
-        spent=turn,
-        refused=turn,
-        distrust=turn,
-        kind=turn,
-        address=draw_coordinates(key, turn, params, dim),
-        position=vector,
-        value=missing,
-        start=missing,
+        turn=none(),
+        spent=none(),
+        refused=none(),
+        distrust=none(),
+        kind=none(),
+        address=draw_coordinates(key, none(), params, dim),
+        position=jnp.zeros(dim, dtype),
+        value=missing(),
+        start=missing(),
         unit=jnp.ones(dim, dtype),
         widening=jnp.ones((), dtype),
-        radius=missing,
+        radius=missing(),
         model=empty_model(dim, dtype),
     )
 
@@ -182,6 +188,14 @@ def _error(options: Options, state: PQNState, params: Params, value: jax.Array) 
 
 
 # --- look -----------------------------------------------------------------------------------------
+
+
+def _begun(look: _Look, state: PQNState, params: Params) -> PQNState:
+    """The state with its subspace drawn, if that is new."""
+    if not look.first:
+        return state
+    dim = len(state.position)
+    return state._replace(address=draw_coordinates(state.key, state.turn, params, dim))
 
 
 def _chosen(look: _Look, state: PQNState, dim: int) -> jax.Array:
@@ -220,6 +234,7 @@ def _lengths(
 
 def _ask_look(options: Options, look: _Look, state: PQNState, params: Params) -> CoordinateProbes:
     """Forward probes, or forward and backward ones, and the parameters where f is not known."""
+    state = _begun(look, state, params)
     position = gather(params, state.address)
     dim = position.shape[0]
     if look.batch is not None and not worthwhile(look.batch, dim):  # a kind that never comes
@@ -249,7 +264,8 @@ def _tell_look(
     probes: CoordinateProbes,
     values: jax.Array,
 ) -> Told:
-    """The model corrected by what was measured, and the step that it proposes."""
+    """The model corrected by what was measured."""
+    state = _begun(look, state, params)
     position = gather(params, state.address)
     dim = position.shape[0]
     if look.batch is not None and not worthwhile(look.batch, dim):
@@ -334,6 +350,7 @@ def _met(
     beyond = jnp.sum(~both & new) > jnp.sum(both & new)
     factor = jnp.where(beyond, 0.1, jnp.where(drowned, 10, 1)).astype(slope.dtype)
     model = jax.lax.fori_loop(0, len(chosen), one, state.model)
+    model = drifted(model, len(chosen) / len(state.position))
     return state._replace(model=model, widening=state.widening * factor)
 
 
@@ -501,7 +518,6 @@ def _turned(options: Options, state: PQNState, params: Params) -> PQNState:
         refused=jnp.zeros_like(state.refused),
         distrust=jnp.zeros_like(state.distrust),
         kind=jnp.full_like(state.kind, _START),
-        address=draw_coordinates(state.key, turn, params, dim),
         value=jnp.full_like(state.value, jnp.nan),
         radius=jnp.full_like(state.radius, jnp.nan),
         widening=jnp.ones_like(state.widening),
