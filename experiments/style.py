@@ -17,7 +17,7 @@ import zosah_jax
 _PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F5AA8", "#8C6D46")
 REFERENCE = "#222222"
 MARKERS = "osD^vP"
-_LABELS = {"zosah": "ZO-SAH"}
+_LABELS = {"zosah": "ZO-SAH", "zopqn": "ZO-PQN"}
 
 _RC: dict[Any, Any] = {
     "font.size": 13,

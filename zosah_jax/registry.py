@@ -10,7 +10,7 @@ from zosah_jax.sah.transformation import zosah
 
 METHODS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
     "zosah": zosah,
-    "zopqn": zopqn,
     "rspg": rspg,
+    "zopqn": zopqn,
 }
 """Name -> constructor(learning_rate, ..., key=..., evaluator=...)."""
