@@ -86,11 +86,12 @@ def test_scales_of_f_and_x_change_nothing(x64):
 
 def test_steps_never_climb_and_values_told_are_those_of_the_points(x64):
     def f(x):  # a wall of missing values, and curvature of both signs
-        return jnp.where(x[0] > 1.2, jnp.nan, jnp.sum(jnp.cos(2 * x) + x**2 / 4) + x[0] * x[1])
+        return jnp.where(x[0] > 0.2, jnp.nan, jnp.sum(jnp.cos(2 * x) + x**2 / 4) + x[0] * x[1])
 
-    points, told, kinds, state = followed(zosah_jax.zopqn(), f, jnp.array([1.1, 0.3, -0.2]), 40)
+    points, told, kinds, state = followed(zosah_jax.zopqn(), f, jnp.array([0.19, 0.3, -0.2]), 40)
     np.testing.assert_allclose(told, [f(x) for x in points], rtol=1e-12)
     assert (np.diff(told) <= 0).all()
+    assert not np.isfinite(f(points[0] + jnp.array([0.02, 0, 0])))  # its first probe
     assert told[-1] < told[0] - 2
     assert np.abs(jax.grad(f)(points[-1])).max() < 1e-4
     looks = [kind for kind in kinds if kind != "try"]
@@ -108,7 +109,7 @@ def test_parameters_moved_by_others_are_valued_anew(x64):
             x = x + jnp.array([0.3, 0.0, -0.2])
         updates, state = update(None, state, x)
         told = zeroth_order_states(state)[0].info.base_value
-        np.testing.assert_allclose(told, bowl(x), rtol=1e-12)
+        np.testing.assert_allclose(told, bowl(x), rtol=1e-12, atol=1e-20)
         x = optax.apply_updates(x, updates)
     assert bowl(x) < 1e-12
 
