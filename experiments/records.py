@@ -18,7 +18,8 @@ from experiments.errors import InputError
 
 _EXPERIMENTS = Path(__file__).parent
 _PACKAGES = ("zosah_jax", "jax", "jaxlib", "optax", "numpy", "scipy")
-_PLACES = ("out", "data_dir")  # options that say where things lie on this machine, not what is run
+# Options that say where things lie on this machine, not what is run.
+_PLACES = ("out", "data_dir", "checkpoints", "resume", "deepzero")
 _DIGITS = 8
 
 
@@ -49,6 +50,7 @@ def write(
     results: dict[str, Any],
     tables: dict[str, str],
     draw: Callable[[dict[str, Any], Path], None],
+    packages: tuple[str, ...] = (),
 ) -> None:
     """Keep what was measured, draw it, and print its tables.
 
@@ -60,11 +62,12 @@ def write(
         tables: Markdown by name; each goes between its markers in a README that the folder has,
             and how they were made between the markers `made`.
         draw: (results, path of the PNG).
+        packages: whose versions are kept beside those of the core.
     """
     record = {
         "command": command(name, config),
         "config": _settings(config),
-        "versions": versions(),
+        "versions": versions(packages),
         "results": _rounded(results),
     }
     (folder / "results.json").write_text(_dumps(record) + "\n")
@@ -95,7 +98,7 @@ def command(name: str, config: Any) -> str:
     words = [f"python -m experiments.{name}"]
     for field in fields(config):
         value, option = getattr(config, field.name), field.name.replace("_", "-")
-        if value == field.default or field.name == "out":
+        if value == field.default or field.name in ("out", "checkpoints", "resume"):
             continue
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")
@@ -106,9 +109,9 @@ def command(name: str, config: Any) -> str:
     return " ".join(words)
 
 
-def versions() -> dict[str, str]:
+def versions(packages: tuple[str, ...] = ()) -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    found = {package: importlib.metadata.version(package) for package in _PACKAGES}
+    found = {name: importlib.metadata.version(name) for name in (*_PACKAGES, *packages)}
     return {"python": platform.python_version(), **found}
 
 

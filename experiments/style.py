@@ -14,10 +14,20 @@ from matplotlib.ticker import LogLocator, NullLocator
 import zosah_jax
 
 # Okabe and Ito's palette, its yellow (too pale on white) left out.
-_PALETTE = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#7F5AA8", "#8C6D46")
+_PALETTE = (
+    *("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#56B4E9"),
+    *("#E69F00", "#7F5AA8", "#8C6D46", "#6B6B6B", "#9ACD32"),
+)
 REFERENCE = "#222222"
 MARKERS = "osD^vP"
-_LABELS = {"zosah": "ZO-SAH", "zopqn": "ZO-PQN"}
+_LABELS = {
+    "zosah": "ZO-SAH",
+    "zopqn": "ZO-PQN",
+    "mezo": "MeZO",
+    "mezo_bcd": "MeZO-BCD",
+    "hizoo": "HiZOO",
+    "deepzero": "DeepZero",
+}
 
 _RC: dict[Any, Any] = {
     "font.size": 13,

@@ -7,9 +7,32 @@ import optax
 import pytest
 
 import zosah_jax
-from zosah_jax import in_chunks, minimize, rspg, scale_by_zosah, zosah
+import zosah_jax as peer
+from zosah_jax import (
+    automatic,
+    grouped,
+    in_chunks,
+    minimize,
+    rspg,
+    scale_by_zosah,
+    sharded,
+    zosah,
+)
 
 X = np.ones(4, np.float32)
+
+
+def one_device():
+    return jax.sharding.Mesh(np.array(jax.devices()[:1]), ("probes",))
+
+
+def four_devices():
+    """Shape of a mesh; nothing is run on it."""
+    return jax.sharding.Mesh(np.array(4 * jax.devices()[:1]), ("probes",))
+
+
+def explicit():
+    return jax.make_mesh((1,), ("probes",), axis_types=(jax.sharding.AxisType.Explicit,))
 
 
 def f(x):
@@ -134,6 +157,44 @@ CASES = {
             ("grid", "'minimal'"),
         )
     },
+    # the peers
+    **{
+        f"{make.__name__} {name} {value}": (made(make, 1.0, **{name: value}), error, name, said)
+        for make, name, value, error, said in (
+            (peer.mezo, "num_samples", 0, ValueError, "at least 1"),
+            (peer.mezo, "smoothing", None, TypeError, "positive number"),
+            (peer.mezo_bcd, "block_order", "sideways", ValueError, "'reshuffled'"),
+            (peer.mezo_bcd, "blocks", "atom", ValueError, "'leaf'"),
+            (peer.fzoo, "num_directions", 1, ValueError, "at least 2"),
+            (peer.fzoo, "distribution", "uniform", ValueError, "'rademacher'"),
+            (peer.hizoo, "scaling", "root", ValueError, "'inverse_root'"),
+            (peer.hizoo, "hessian_smoothing", 0.0, ValueError, "positive number"),
+            (peer.zoha, "hessian", "dense", ValueError, "'gauss'"),
+            (peer.zoha, "descent_check", -1, ValueError, "at least 1"),
+            (peer.zoha, "period", 0, ValueError, "at least 1"),
+            (peer.zo_rsn, "differences", "backward", ValueError, "'central'"),
+            (peer.deepzero, "density", 1.5, ValueError, "at most 1"),
+            (peer.deepzero, "maskable", 3, TypeError, "callable"),
+        )
+    },
+    "densities of another tree": (
+        lambda: peer.deepzero(1.0, {"a": 0.5}).init({"b": X}),
+        ValueError,
+        "density",
+    ),
+    "more dimensions than there are": (
+        lambda: peer.zo_rsn(1.0, 5).init(X),
+        ValueError,
+        "subspace_dim",
+        "5",
+        "d = 4",
+    ),
+    "nothing to mask": (
+        lambda: peer.zo_grasp_densities(f, X),
+        ValueError,
+        "params",
+        "maskable",
+    ),
     # key and evaluator
     "key 1.5": (made(zosah, 1.0, key=1.5), TypeError, "key", "1.5", "int or a typed key"),
     "key None": (made(rspg, 1.0, key=None), TypeError, "key", "None", "int or a typed key"),
@@ -150,8 +211,53 @@ CASES = {
         "(2,)",
     ),
     "evaluator": (made(rspg, 1.0, evaluator=4), TypeError, "evaluator", "int"),
-    "in_chunks 0": (made(in_chunks, 0), ValueError, "size", "0", "positive"),
+    "in_chunks 0": (made(in_chunks, 0), ValueError, "size", "0", "at least 1"),
     "in_chunks 2.0": (made(in_chunks, 2.0), TypeError, "size", "2.0", "int"),
+    "chunk 0": (made(grouped, 0), ValueError, "chunk", "0", "at least 1"),
+    "max_groups 1.5": (made(grouped, max_groups=1.5), TypeError, "max_groups", "1.5", "int"),
+    "memory_limit 0": (made(automatic, 0), ValueError, "memory_limit", "0", "at least 1"),
+    # meshes
+    "mesh a list": (made(sharded, [1]), TypeError, "mesh", "list", "Mesh"),
+    "explicit mesh": (lambda: sharded(explicit()), ValueError, "mesh", "explicit", "Auto"),
+    "no such axis": (lambda: sharded(one_device(), "rows"), ValueError, "axis", "'rows'", "probes"),
+    "chunk undivided": (
+        lambda: sharded(four_devices(), chunk=6),
+        ValueError,
+        "chunk",
+        "6",
+        "multiple of the 4",
+    ),
+    "chunk and evaluator": (
+        lambda: sharded(one_device(), chunk=1, evaluator=in_chunks(1)),
+        ValueError,
+        "chunk",
+        "evaluator",
+    ),
+    "evaluator a name": (
+        lambda: sharded(one_device(), evaluator="grouped"),
+        TypeError,
+        "evaluator",
+        "str",
+    ),
+    # blocks
+    "blocks unknown": (made(scale_by_zosah, blocks="row"), ValueError, "blocks", "'row'", "layer"),
+    "block_order unknown": (
+        made(scale_by_zosah, blocks="leaf", block_order="up"),
+        ValueError,
+        "block_order",
+        "'up'",
+        "cyclic",
+    ),
+    "block too small": (
+        started({"w": X, "b": X[:2]}, subspace_dim=4, blocks="leaf"),
+        ValueError,
+        "blocks",
+        "'b'",
+        "2 parameters",
+        "at least 4",
+    ),
+    "blocks of numbers": (started({"w": X}, blocks={"w": 3}), TypeError, "blocks", "names"),
+    "blocks of another tree": (started({"w": X}, blocks={"v": "x"}), ValueError, "blocks", "like"),
     # minimize
     "budget 0": (spent(0), ValueError, "budget", "0", "at least 1"),
     "budget -5": (spent(-5), ValueError, "budget", "-5", "at least 1"),

@@ -16,7 +16,11 @@ from flax import nnx
 import zosah_jax
 from zosah_jax.transform import zeroth_order_states
 
-RATE = 0.05
+RATES = dict.fromkeys(zosah_jax.METHODS, 0.05) | {
+    "fzoo": 0.2,  # the length of a step
+    "zo_rsn": 0.3,  # part of a Newton step
+    "zoha": 1.0,  # part of a Newton step, but for the trace
+}
 TARGET = np.array([1, -2, 3, -1, 2, 0.5], np.float32)
 WEIGHTS = np.array([1, 0.5, 2, 1, 0.25, 1], np.float32)
 START = np.full(6, 0.25, np.float32)
@@ -40,7 +44,7 @@ def jitted(tx, f=quadratic, **jit_options):
 @functools.cache
 def plain(name):
     """A method, its first state and its compiled step on the quadratic."""
-    tx = zosah_jax.METHODS[name](RATE)
+    tx = zosah_jax.METHODS[name](RATES[name])
     return tx, tx.init(jnp.asarray(START)), jitted(tx)
 
 
@@ -101,7 +105,7 @@ def test_scan_and_vmap_over_seeds_agree_with_single_steps(name, x64):
         return jnp.sum(jnp.asarray(WEIGHTS, x.dtype) * x**2)
 
     def run(key):
-        tx = zosah_jax.METHODS[name](RATE, key=key)
+        tx = zosah_jax.METHODS[name](RATES[name], key=key)
 
         def step(carry, _):
             x, state = carry
@@ -112,12 +116,13 @@ def test_scan_and_vmap_over_seeds_agree_with_single_steps(name, x64):
         return x, zosah_jax.num_evaluations(state)
 
     points, counts = jax.jit(jax.vmap(run))(keys)
-    step = jitted(zosah_jax.METHODS[name](RATE), bowl)  # the key is in the state
+    step = jitted(zosah_jax.METHODS[name](RATES[name]), bowl)  # the key is in the state
     for key, point, count in zip(keys, points, counts, strict=True):
-        x, state = after(step, x0, zosah_jax.METHODS[name](RATE, key=key).init(x0), steps)
+        x, state = after(step, x0, zosah_jax.METHODS[name](RATES[name], key=key).init(x0), steps)
         np.testing.assert_allclose(point, x, rtol=1e-4)
         assert zosah_jax.num_evaluations(state) == count
-    assert len({tuple(np.asarray(x)) for x in points}) == 3
+    distinct = 1 if name == "deepzero" else 3  # DeepZero masks no vector, and draws nothing else
+    assert len({tuple(np.asarray(x)) for x in points}) == distinct
 
 
 def test_bfloat16_params_keep_all_dtypes(name):
@@ -138,7 +143,7 @@ def test_chain_passes_extra_args_on_and_holds_arrays_only(name):
         return jax.tree.map(lambda u: u + shift, updates), state
 
     shift = optax.GradientTransformationExtraArgs(optax.init_empty_state, shifted)
-    tx = optax.chain(optax.identity(), zosah_jax.METHODS[name](RATE), shift)
+    tx = optax.chain(optax.identity(), zosah_jax.METHODS[name](RATES[name]), shift)
     x = jnp.asarray(START)
     step = jitted(tx, lambda x, scale: scale * quadratic(x))
     state = tx.init(x)
@@ -146,7 +151,8 @@ def test_chain_passes_extra_args_on_and_holds_arrays_only(name):
     _, scaled, _ = step(x, state, scale=jnp.array(4.0), shift=jnp.array(0.0))
     _, _, moved = step(x, state, scale=jnp.array(1.0), shift=jnp.array(2.0))
     bases = [zeroth_order_states(s)[0].info.base_value for s in (plainly, scaled)]
-    np.testing.assert_allclose(bases, [quadratic(x), 4 * quadratic(x)], rtol=1e-6)
+    # an estimate of it, where a method never looks at the parameters themselves
+    np.testing.assert_allclose(bases, [quadratic(x), 4 * quadratic(x)], rtol=1e-4)
     np.testing.assert_allclose(moved, updates + 2, rtol=1e-6)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves((state, plainly)))
 
@@ -156,7 +162,7 @@ def test_inject_hyperparams_reaches_the_learning_rate(name):
     counts = [
         key for key, p in inspect.signature(make).parameters.items() if isinstance(p.default, int)
     ]
-    tx = optax.inject_hyperparams(make, static_args=counts)(learning_rate=RATE)
+    tx = optax.inject_hyperparams(make, static_args=counts)(learning_rate=RATES[name])
     x, state, step = jnp.asarray(START), tx.init(jnp.asarray(START)), jitted(tx)
     _, reference_state, reference_step = plain(name)
     _, _, expected = reference_step(x, reference_state)
@@ -167,7 +173,7 @@ def test_inject_hyperparams_reaches_the_learning_rate(name):
 
 
 def test_learning_rate_may_be_a_schedule(name):
-    tx = zosah_jax.METHODS[name](lambda count: RATE * jnp.array([3.0, 0.0])[count])
+    tx = zosah_jax.METHODS[name](lambda count: RATES[name] * jnp.array([3.0, 0.0])[count])
     x, step = jnp.asarray(START), jitted(tx)
     _, state, updates = step(x, tx.init(x))
     _, first, reference_step = plain(name)
@@ -177,7 +183,7 @@ def test_learning_rate_may_be_a_schedule(name):
 
 def test_int_and_typed_key_are_one(name):
     make, x = zosah_jax.METHODS[name], jnp.asarray(START)
-    states = [make(RATE, key=key).init(x) for key in (3, np.int64(3), jax.random.key(3))]
+    states = [make(RATES[name], key=key).init(x) for key in (3, np.int64(3), jax.random.key(3))]
     assert_same(states[0], states[1])
     assert_same(states[0], states[2])
     keys = [leaf for leaf in jax.tree.leaves(states[0]) if leaf.dtype == jax.random.key(3).dtype]
@@ -204,7 +210,7 @@ def test_hidden_parameters_are_filled_in(name, wrapper):
     def f(p):
         return quadratic(jnp.concatenate([p["w"], p["frozen"]]))
 
-    inner = zosah_jax.METHODS[name](RATE)
+    inner = zosah_jax.METHODS[name](RATES[name])
     if wrapper == "masked":
         tx = optax.masked(inner, {"w": True, "frozen": False})
     else:
@@ -251,7 +257,7 @@ TREES = {
 @pytest.mark.parametrize("tree", TREES)
 def test_any_tree_of_parameters(name, tree):
     params = TREES[tree]()
-    tx = zosah_jax.METHODS[name](RATE)
+    tx = zosah_jax.METHODS[name](RATES[name])
 
     def f(p):
         return sum(jnp.sum((leaf - 3) ** 2) / 4 for leaf in jax.tree.leaves(p))
@@ -266,7 +272,7 @@ def test_any_tree_of_parameters(name, tree):
 
 def test_trains_an_nnx_model(name):
     model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
-    optimizer = nnx.Optimizer(model, zosah_jax.METHODS[name](RATE), wrt=nnx.Param)
+    optimizer = nnx.Optimizer(model, zosah_jax.METHODS[name](RATES[name]), wrt=nnx.Param)
     x = jnp.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 
     def loss(model):

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -12,11 +13,13 @@ import pooch
 import pytest
 
 from experiments import command, datasets, records
+from experiments.alignment import __main__ as alignment
 from experiments.curves import Curve, best_after, from_history, median, values_to_reach
 from experiments.errors import InputError
 from experiments.fewer_values import __main__ as fewer_values
 from experiments.logistic_regression import __main__ as logistic
 from experiments.logistic_regression.problem import gap_closed, prepare, run, target
+from experiments.logistic_regression.run import COMPARED
 from experiments.overhead import __main__ as overhead
 from experiments.overhead.objectives import convolutional, logistic_regression, mlp
 from experiments.readings import __main__ as readings
@@ -24,9 +27,19 @@ from experiments.readings.run import variants
 from experiments.references import scipy_curve
 from experiments.rosenbrock import __main__ as rosenbrock
 from experiments.rosenbrock.run import path
-from zosah_jax import METHODS, PAPER_READING, History, rspg, zosah
+from experiments.speed import __main__ as speed
+from zosah_jax import PAPER_READING, History, rspg, zosah
 
-NAMES = ("fewer_values", "logistic_regression", "overhead", "readings", "rosenbrock")
+NAMES = (
+    "alignment",
+    "fewer_values",
+    "logistic_regression",
+    "overhead",
+    "readings",
+    "rosenbrock",
+    "speed",
+    "train_resnet",
+)
 PNG = b"\x89PNG"
 
 
@@ -62,7 +75,7 @@ def test_logistic_regression(tmp_path, capsys):
     found = record["results"]["datasets"]["breast_cancer"]
     assert [(e["method"], e["setting"]) for e in found["entries"]] == [
         ("zosah", "default"),
-        *((method, "tuned") for method in METHODS),
+        *((method, "tuned") for method in COMPARED),
         ("L-BFGS-B", "reference"),
     ]
     for entry in found["entries"]:
@@ -144,6 +157,31 @@ def test_overhead(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+def test_speed_and_the_same_bits_on_a_mesh_and_by_two_processes(tmp_path, capsys):
+    config = speed.Config(
+        network="convnet",
+        batch_size=4,
+        num_probes=8,
+        subspace_dim=8,
+        repeats=1,
+        largest=2_000_000,
+        devices=4,
+        out=tmp_path,
+    )
+    speed.main(config)
+    results = kept(tmp_path)["results"]
+    assert results["mesh"]["same_bits_on_devices"]
+    assert results["mesh"]["same_bits_by_two_processes"]
+    assert 1 <= results["mesh"]["operations_ratio"] < 1.1
+    assert results["memory"]["step_bytes"] > 0
+    assert results["update"]["values"] == [21, 9, 9, 9, 9]
+    assert {"forward", "one by one", "grouped"} < set(results["values"])
+    assert "bit by bit" in capsys.readouterr().out
+    with pytest.raises(InputError, match="deepzero"):
+        speed.main(replace(config, deepzero=tmp_path))
+
+
+@pytest.mark.slow
 def test_readings(tmp_path, monkeypatch, capsys):
     from experiments.readings import run
 
@@ -201,6 +239,22 @@ def test_path_is_that_of_the_counted_run(x64):
     result = minimize(valley, jnp.array([-1.2, 1.0]), rspg(1e-3), budget=21, key=3)
     assert len(stood) == len(result.history.value)
     assert valley(np.array(stood[-1])) == pytest.approx(float(result.value), rel=1e-2)
+
+
+@pytest.mark.slow
+def test_alignment(tmp_path, capsys):
+    config = alignment.Config(
+        seeds=(0,), steps=4, looks=2, draws=3, subspace_dim=2, samples=1, out=tmp_path
+    )
+    alignment.main(config)
+    results = kept(tmp_path)["results"]
+    (run,) = results["runs"]
+    assert results["step"] == [0, 4]
+    assert results["dimension"] == sum(results["block_sizes"])
+    shares = np.array(results["block_sizes"]) / results["dimension"]
+    np.testing.assert_allclose(run["each block"] @ shares, [1, 1], rtol=1e-4)
+    assert all(run["pairs"]["low"][i] <= run["pairs"]["high"][i] for i in (0, 1))
+    assert "dense directions" in capsys.readouterr().out
 
 
 def test_curves():

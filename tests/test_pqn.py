@@ -106,7 +106,7 @@ def test_parameters_moved_by_others_are_valued_anew(x64):
     state = tx.init(x)
     for number in range(30):
         if number in (5, 6, 11):
-            x = x + jnp.array([0.3, 0.0, -0.2])
+            x = jnp.asarray(x) + jnp.array([0.3, 0.0, -0.2])
         updates, state = update(None, state, x)
         told = zeroth_order_states(state)[0].info.base_value
         np.testing.assert_allclose(told, bowl(x), rtol=1e-12, atol=1e-20)
@@ -160,7 +160,9 @@ def test_trust_region_step_is_the_smallest_within(x64):
         a = rng.normal(size=(4, 4))
         hessian, scale, gradient = a + a.T, rng.uniform(0.5, 2, 4), rng.normal(size=4)
         known = spectrum(jnp.asarray(hessian), jnp.asarray(scale))
-        step, decrease = map(np.asarray, trust_region_step(known, jnp.asarray(gradient), radius))
+        step, decrease = map(
+            np.asarray, trust_region_step(known, jnp.asarray(gradient), jnp.asarray(radius))
+        )
         length = np.sqrt(step @ (scale * step))
         assert length <= radius * (1 + 1e-6)
         np.testing.assert_allclose(decrease, -(gradient @ step + step @ hessian @ step / 2))

@@ -40,6 +40,16 @@ def check_count(name: str, value: Any, *, optional: bool = False) -> None:
         raise ValueError(f"{name}: got {value}, wanted {wanted}.")
 
 
+def check_static_count(name: str, value: Any, *, optional: bool = False) -> None:
+    """Refuse what is no integer of at least 1 that is known when tracing: it is a shape."""
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(
+            f"{name}: got a traced value, wanted an int (it is a shape: under "
+            "optax.inject_hyperparams name it in static_args)."
+        )
+    check_count(name, value, optional=optional)
+
+
 def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
     """Refuse what is not among the choices."""
     if value not in choices:

@@ -2,8 +2,9 @@
 
     evaluator(value_fn, params, probes) -> values, shape (number of probes,)
 
-Every evaluator calls the objective exactly once a probe. Further kinds (grouped by the leaf that is
-touched, sharded over devices, on the host) are further functions of this signature.
+Every evaluator answers every probe exactly once. Those here call the objective for each. Further
+ones: `grouped/` redoes only what a probe changes, `sharded.py` shares probes out over devices, and
+`automatic.py` chooses.
 """
 
 import inspect
@@ -14,17 +15,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from zosah_jax.checks import check_count
 from zosah_jax.params import Params, working_dtype
-from zosah_jax.probes import Probes
+from zosah_jax.probes import Probes, set_alike_apart
 
 ValueFn = Callable[..., Any]
 Evaluator = Callable[[ValueFn, Params, Probes], jax.Array]
-
-# Copies of the parameters that may be alive at once, in bytes. Measured on a CPU (the table in
-# experiments/overhead/README.md): up to about 10k parameters a batch of copies runs as one matrix
-# product and is twice as quick as one by one; a network of 50k gets up to five times slower.
-_CHUNK_BYTES = 2**18
-_LARGEST_CHUNK = 256
 
 
 def in_chunks(size: int) -> Evaluator:
@@ -47,18 +43,17 @@ def in_chunks(size: int) -> Evaluator:
         >>> bool(out.best_value < 1e-6)
         True
     """
-    if not isinstance(size, int) or isinstance(size, bool):
-        raise TypeError(f"size: got {size!r}, wanted a positive int.")
-    if size < 1:
-        raise ValueError(f"size: got {size}, wanted a positive int.")
+    check_count("size", size)
 
     def evaluate(value_fn: ValueFn, params: Params, probes: Probes) -> jax.Array:
+        each, whole = set_alike_apart(probes)
+
         def answer(probe: Any) -> jax.Array:
-            return checked_value(value_fn, probe.apply(params), params)
+            return checked_value(value_fn, whole(probe).apply(params), params)
 
         if size >= len(probes):
-            return jax.vmap(answer)(probes)
-        return jax.lax.map(answer, probes, batch_size=size if size > 1 else None)
+            return jax.vmap(answer)(each)
+        return jax.lax.map(answer, each, batch_size=size if size > 1 else None)
 
     return evaluate
 
@@ -73,21 +68,6 @@ def all_at_once() -> Evaluator:
 
     def evaluate(value_fn: ValueFn, params: Params, probes: Probes) -> jax.Array:
         return in_chunks(len(probes))(value_fn, params, probes)
-
-    return evaluate
-
-
-def automatic() -> Evaluator:
-    """Evaluator that picks its chunk by the size of the parameters; the default.
-
-    As many probes at a time as have copies of the parameters within 256 KiB (at most 256), so that
-    a small problem runs as a matrix product and a network one by one. Measured on CPUs only.
-    """
-
-    def evaluate(value_fn: ValueFn, params: Params, probes: Probes) -> jax.Array:
-        one = sum(jnp.size(x) * working_dtype(x).itemsize for x in jax.tree.leaves(params))
-        size = max(1, min(_CHUNK_BYTES // max(one, 1), _LARGEST_CHUNK))
-        return in_chunks(size)(value_fn, params, probes)
 
     return evaluate
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -170,7 +170,7 @@ def minimize(
         check_number("target", target)
     if isinstance(budget, jax.core.Tracer):
         raise TypeError("budget: got a traced value, wanted an int (it sizes the history).")
-    tx = _RECOMMENDED if tx is None else tx
+    tx = recommended() if tx is None else tx
     if not isinstance(tx, optax.GradientTransformation):
         raise TypeError(f"tx: got {type(tx).__name__}, wanted an optax transformation or None.")
     x0 = jax.tree.map(jnp.asarray, x0)
@@ -186,7 +186,10 @@ def minimize(
     return _result(run, count)
 
 
-_RECOMMENDED = zopqn()
+@cache  # one object, so that calls do not compile again; late, so that imports start no backend
+def recommended() -> optax.GradientTransformation:
+    """The transformation that the library recommends where the user names none."""
+    return zopqn()
 
 
 def _hashable(fun: Callable[[Params], Any]) -> Callable[[Params], Any]:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import optax
 
 from zosah_jax import counting
-from zosah_jax.evaluate import Evaluator, automatic, bind_extra
+from zosah_jax.automatic import automatic
+from zosah_jax.evaluate import Evaluator, bind_extra
 from zosah_jax.lanes import lane_by_lane
 from zosah_jax.method import Method, Round, State, values_per_step
 from zosah_jax.params import Params, check_params, working_dtype

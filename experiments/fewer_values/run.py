@@ -95,7 +95,7 @@ def _on_valley(valley: Valley, budget: int, seeds: tuple[int, ...]) -> dict[str,
     peers = dict(_gradient_peers())
     if d <= _SMALL:
         peers |= _small_peers()
-    theirs = {
+    theirs: dict[str, float | None] = {
         name: _fewest((run(fun, valley.start, budget * d, 0) for run in runs), valley.target)
         for name, runs in peers.items()
     }

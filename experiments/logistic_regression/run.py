@@ -21,6 +21,9 @@ from zosah_jax import METHODS
 FRACTIONS = (0.9, 0.97, 0.99, 0.999)
 """Parts of the gap whose price is reported."""
 
+COMPARED = ("zosah", "rspg")
+"""Methods that are run, by name."""
+
 RECOMMENDED = {"zosah": 1.0}
 """Learning rates that the library's documentation recommends, and that need no tuning."""
 
@@ -39,7 +42,7 @@ def measure(
     seeds: tuple[int, ...],
     budget: int,
 ) -> dict[str, Any]:
-    """Run every method of the library on every dataset.
+    """Run the methods on every dataset.
 
     Args:
         dataset: names.
@@ -67,7 +70,7 @@ def _settings(learning_rates: tuple[float, ...]) -> list[tuple[str, float]]:
     """Every method at every learning rate of the grid, and at the one recommended for it."""
     return [
         (method, rate)
-        for method in METHODS
+        for method in COMPARED
         for rate in sorted({*learning_rates, RECOMMENDED.get(method, learning_rates[0])})
     ]
 
@@ -115,7 +118,7 @@ def _entries(
     for method, rate in RECOMMENDED.items():
         about = {"method": method, "setting": "default", "learning_rate": rate}
         entries.append(about | _summary(problem, runs[method, rate], budget))
-    for method in METHODS:
+    for method in COMPARED:
         rate = best_rate(problem, runs, method, learning_rates, budget * problem.dimension)
         edge = len(learning_rates) > 1 and rate in (min(learning_rates), max(learning_rates))
         about = {"method": method, "setting": "tuned", "learning_rate": rate, "at_edge": edge}

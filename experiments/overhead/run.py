@@ -11,7 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.overhead.objectives import Objective, convolutional, logistic_regression, mlp
-from experiments.overhead.timing import in_turns
+from experiments.timing import in_turns
 from zosah_jax import all_at_once, automatic, in_chunks, one_by_one, zosah
 from zosah_jax.params import address_of, dimension
 from zosah_jax.probes import CoordinateProbes

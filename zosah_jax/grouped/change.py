@@ -73,7 +73,8 @@ def carry(op: Op, changed: Mapping[int, Changed], base: Values) -> list[Changed]
 def spread(changed: Changed, old: jax.Array) -> jax.Array:
     """A changed value as a whole array."""
     if isinstance(changed, Entries):
-        return old.at[_unravelled(changed)].add(changed.new - changed.old)
+        added = changed.new - changed.old
+        return old.at[_unravelled(changed)].add(added) if old.ndim else old + jnp.sum(added)
     if isinstance(changed, Slice):
         here = jnp.ones((1,) * old.ndim, bool)
         for axis, index in changed.index.items():

@@ -15,10 +15,11 @@ from zosah_jax.lanes import lane_by_lane
 from zosah_jax.params import Address, Params, add_at, gather, widen
 from zosah_jax.probes import CoordinateProbes, Probes
 
-_STAGES = 4  # groups for what has none of its own; each compiles what it redoes
+_MAX_GROUPS = 16
+_STAGES = 4  # groups for what has none of its own
 
 
-def grouped(chunk: int = 1, max_groups: int = 24) -> Evaluator:
+def grouped(chunk: int = 1, max_groups: int = _MAX_GROUPS) -> Evaluator:
     r"""Evaluator that redoes, for each probe, only what the moved coordinates change.
 
     The objective is traced once and evaluated once at the parameters, every intermediate result
@@ -35,8 +36,8 @@ def grouped(chunk: int = 1, max_groups: int = 24) -> Evaluator:
     compilation cache, `jax.config.update("jax_compilation_cache_dir", path)`).
 
     The pass at the parameters is the value of the probes that move nothing (the base probe of all
-    methods here). Probes other than coordinates, and objectives that call functions on the host,
-    are answered one by one.
+    methods here); where it meets NaN or infinity on the way, so do the probes after it. Probes
+    other than coordinates, and objectives that call functions on the host, are answered one by one.
 
     Args:
         chunk: probes of a group that are answered together (static); what does not fill a chunk is
@@ -66,8 +67,7 @@ def grouped(chunk: int = 1, max_groups: int = 24) -> Evaluator:
         program = trace_objective(value_fn, params)
         if not program.is_pure:
             return in_chunks(1)(value_fn, params, probes)
-        sizes = tuple(jnp.size(leaf) for leaf in jax.tree.leaves(params))
-        plan = make_plan(program, sizes, max_groups, _STAGES)
+        plan = make_objective_plan(program, params, max_groups)
         return _answer(program, plan, chunk, params, probes)
 
     return evaluate
@@ -81,14 +81,18 @@ def trace_objective(value_fn: ValueFn, params: Params) -> Program:
     )
 
 
+def make_objective_plan(program: Program, params: Params, max_groups: int = _MAX_GROUPS) -> Plan:
+    """The groups of an objective's probes."""
+    sizes = tuple(jnp.size(leaf) for leaf in jax.tree.leaves(params))
+    return make_plan(program, sizes, max_groups, _STAGES)
+
+
 def _answer(
     program: Program, plan: Plan, chunk: int, params: Params, probes: CoordinateProbes
 ) -> jax.Array:
     base = run(program, jax.tree.leaves(widen(params)))
     at_base = jnp.asarray(operand(program.output, base))
     answers = [partial(_value, program, group, base) for group in plan.groups]
-    if len(jax.tree.leaves(params)) == 1:  # one group: nothing to sort
-        return jax.lax.map(answers[0], probes, batch_size=min(chunk, len(probes)))
 
     def in_groups(probes: CoordinateProbes) -> jax.Array:
         group = _group_of(plan, probes)

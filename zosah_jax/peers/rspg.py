@@ -4,15 +4,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.core
 import jax.numpy as jnp
 import optax
 
-from zosah_jax.checks import check_count, check_positive, typed_key
+from zosah_jax.checks import check_positive, check_static_count, typed_key
+from zosah_jax.estimate import mean_weights
 from zosah_jax.evaluate import Evaluator
 from zosah_jax.method import Method, Told, one_kind
-from zosah_jax.params import Params, precision, widen, working_dtype
-from zosah_jax.probes import GaussianProbes, gaussian_direction
+from zosah_jax.params import Params, precision, working_dtype
+from zosah_jax.probes import DirectionProbes, combine_directions
 from zosah_jax.transform import as_transformation
 
 
@@ -35,41 +35,25 @@ def _init(key: Any, params: Params) -> RSPGState:
 
 def _ask(
     num_directions: int, smoothing: float | None, state: RSPGState, params: Params
-) -> GaussianProbes:
+) -> DirectionProbes:
     """The parameters (scale 0), then a step along each direction."""
     keys = jax.random.split(jax.random.fold_in(state.key, state.step), num_directions)
     mu = precision(params) ** 0.5 if smoothing is None else smoothing
     scale = jnp.full(num_directions, mu, working_dtype(params))
-    return GaussianProbes(
-        jnp.concatenate([keys[:1], keys]), jnp.concatenate([jnp.zeros_like(scale[:1]), scale])
-    )
+    scale = jnp.concatenate([jnp.zeros_like(scale[:1]), scale])
+    return DirectionProbes(jnp.concatenate([keys[:1], keys])[:, None], scale[:, None])
 
 
-def _tell(state: RSPGState, params: Params, probes: GaussianProbes, values: jax.Array) -> Told:
+def _tell(state: RSPGState, params: Params, probes: DirectionProbes, values: jax.Array) -> Told:
     """Mean of u_i (f(x + mu u_i) - f(x)) / mu over the directions whose values came."""
-    slope = (values[1:] - values[0]) / probes.scale[1:]
-    came = jnp.isfinite(slope)
-    weight = jnp.where(came, slope, 0) / jnp.maximum(jnp.sum(came), 1).astype(slope.dtype)
-
-    def add(total: Params, probe: tuple[jax.Array, jax.Array]) -> tuple[Params, None]:
-        key, along = probe
-        direction = gaussian_direction(key, params)
-        moved = jax.tree.map(lambda t, u: t + along.astype(t.dtype) * u, total, direction)
-        return moved, None
-
-    zeros = jax.tree.map(jnp.zeros_like, widen(params))
-    gradient, _ = jax.lax.scan(add, zeros, (probes.key[1:], weight))
+    slope = (values[1:] - values[0]) / probes.scale[1:, 0]
+    gradient = combine_directions(probes.key[1:, 0], mean_weights(slope), params)
     return Told(gradient, state._replace(step=state.step + 1), values[0])
 
 
 def rspg_method(num_directions: int = 1, smoothing: float | None = None, key: Any = 0) -> Method:
     """RSPG by the protocol of `method.py`; arguments as in `scale_by_rspg`."""
-    check_count("num_directions", num_directions)
-    if isinstance(num_directions, jax.core.Tracer):
-        raise TypeError(
-            "num_directions: got a traced value, wanted an int (it is a shape: under "
-            "optax.inject_hyperparams name it in static_args)."
-        )
+    check_static_count("num_directions", num_directions)
     check_positive("smoothing", smoothing, optional=True)
     typed_key(key)
     return one_kind(partial(_init, key), partial(_ask, num_directions, smoothing), _tell)
@@ -86,8 +70,11 @@ def scale_by_rspg(
 
     .. math:: G = \frac{1}{q} \sum_i \frac{f(x + \mu u_i) - f(x)}{\mu} u_i, \quad u_i \sim N(0, I)
 
-    A step takes q + 1 values. Directions are regenerated from their keys and never stored. The
-    proximal step and the randomised stopping of the full method are not here yet.
+    A step takes q + 1 values. Directions are regenerated from their keys and never stored.
+
+    The full method's further parts are pieces of their own: its proximal step is a transformation
+    that comes after the learning rate (`prox_l1`, `project`); its randomised stopping and its
+    post-optimisation phase are a way to run it (`two_phase`).
 
     Args:
         num_directions: q (static).

@@ -1,0 +1,1 @@
+"""Image classifiers trained from values alone."""

@@ -1,0 +1,218 @@
+"""A run: a network, a method, and steps from values alone until a mark. All of it is pure."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+import zosah_jax
+from experiments.batches import augment, batch_places
+from experiments.errors import InputError
+from experiments.image_data import ImageData, Part
+from experiments.networks import NETWORKS
+from experiments.train_resnet.settings import EVALUATORS, SCHEDULES, Setting
+from zosah_jax.integrations.flax import update_statistics, value_fn
+from zosah_jax.transform import zeroth_order_states
+
+_JUDGED_AT_ONCE = 500  # images of the test set
+
+
+class State(NamedTuple):
+    """All that a run needs to go on, arrays only.
+
+    Attributes:
+        params: of the network.
+        others: what in it is no parameter: BatchNorm statistics.
+        optimizer: state of the transformation; holds the count of values.
+        key: typed PRNG key of the batches, never advanced.
+        step: number of the coming step, int32.
+        loss: mean of the values of the loss at the points stood on since the last mark.
+    """
+
+    params: Any
+    others: Any
+    optimizer: Any
+    key: jax.Array
+    step: jax.Array
+    loss: jax.Array
+
+
+class Training(NamedTuple):
+    """Runs made ready that differ in their seed alone, so that they are compiled once.
+
+    Attributes:
+        start: (seed) -> the first state.
+        dimension: number d of parameters.
+        advance: (state, mark) -> state with at least `mark` values spent, or as many as the
+            budget lets it.
+        judge: (state) -> loss and accuracy on the test set, as floats.
+    """
+
+    start: Callable[[int], State]
+    dimension: int
+    advance: Callable[[State, int], State]
+    judge: Callable[[State], tuple[float, float]]
+
+
+def prepare(setting: Setting, data: ImageData) -> Training:
+    """Runs of a setting with any seed.
+
+    Raises:
+        InputError: an option is out of range; the budget is below one step; the batch is larger
+            than the data.
+    """
+    total, height, width, channels = data.train.images.shape
+    if setting.batch_size is not None and setting.batch_size > total:
+        raise InputError(f"batch_size: got {setting.batch_size}, wanted at most {total} images.")
+
+    def network(seed: int) -> tuple[Any, Any, Any]:
+        shape = (height, width, channels)
+        model = NETWORKS[setting.network](shape, data.classes, nnx.Rngs(seed))
+        graphdef, params, others = nnx.split(model, nnx.Param, ...)
+        return graphdef, nnx.as_pure(params), nnx.as_pure(others)
+
+    def start(seed: int) -> State:
+        _, params, others = network(seed)
+        optimizer = transformation(setting, seed).init(params)
+        key = jax.random.key(seed)
+        return State(params, others, optimizer, key, jnp.int32(0), jnp.float32(jnp.nan))
+
+    try:
+        first = start(setting.seed)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{setting.method}: {error}") from error
+    if (least := int(upcoming(first.optimizer))) > setting.budget:
+        raise InputError(
+            f"budget: got {setting.budget}, wanted at least the {least} values of the first step "
+            f"of {setting.method}."
+        )
+    graphdef, train = network(setting.seed)[0], jax.tree.map(jnp.asarray, data.train)
+    # the seed is in the state: of the transformation only what all seeds share is compiled
+    advance = jax.jit(partial(_advance, setting, transformation(setting, 0), graphdef))
+    return Training(
+        start=start,
+        dimension=sum(leaf.size for leaf in jax.tree.leaves(first.params)),
+        advance=lambda state, mark: advance(train, state, jnp.uint32(mark)),
+        judge=partial(_judge, jax.jit(partial(_mistakes, graphdef)), data.test),
+    )
+
+
+def transformation(setting: Setting, seed: int) -> optax.GradientTransformationExtraArgs:
+    """The method's direction, with weight decay and momentum; the learning rate comes after."""
+    constructor = zosah_jax.METHODS[setting.method]
+    evaluator = EVALUATORS[setting.evaluator](setting.chunk)
+    parts = [
+        # a learning rate of 1, and its minus sign undone
+        constructor(1.0, **dict(setting.options), key=seed, evaluator=evaluator),
+        optax.scale(-1.0),
+    ]
+    if setting.weight_decay is not None:
+        parts.append(optax.add_decayed_weights(setting.weight_decay))
+    if setting.momentum is not None:
+        parts.append(optax.trace(setting.momentum))
+    return optax.chain(*parts)  # type: ignore[return-value]
+
+
+def spent(state: State) -> int:
+    """Values of the loss asked so far."""
+    return zosah_jax.num_evaluations(state.optimizer)
+
+
+def upcoming(optimizer: Any) -> Any:
+    """Values that the next step asks."""
+    return zeroth_order_states(optimizer)[0].next_num_evaluations
+
+
+def loss_fn(model: nnx.Module, images: jax.Array, labels: jax.Array) -> jax.Array:
+    """Mean cross-entropy of a network on a batch."""
+    logits = model(images)  # type: ignore[operator]
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+
+def _advance(
+    setting: Setting,
+    tx: optax.GradientTransformationExtraArgs,
+    graphdef: Any,
+    train: Part,
+    state: State,
+    mark: jax.Array,
+) -> State:
+    """Steps until the mark is reached or the next step would exceed the budget."""
+
+    def goes_on(carry: tuple[State, jax.Array]) -> jax.Array:
+        optimizer = carry[0].optimizer
+        count = zosah_jax.num_evaluations(optimizer)
+        fits = count + upcoming(optimizer).astype(jnp.uint32) <= np.uint32(setting.budget)
+        return (count < mark) & fits
+
+    def one_more(carry: tuple[State, jax.Array]) -> tuple[State, jax.Array]:
+        before, steps = carry
+        after = _step(setting, tx, graphdef, train, before)
+        mean = before.loss + (after.loss - before.loss) / (steps + 1)
+        return after._replace(loss=jnp.where(steps == 0, after.loss, mean)), steps + 1
+
+    return jax.lax.while_loop(goes_on, one_more, (state, jnp.float32(0)))[0]
+
+
+def _step(
+    setting: Setting,
+    tx: optax.GradientTransformationExtraArgs,
+    graphdef: Any,
+    train: Part,
+    state: State,
+) -> State:
+    """One step from values alone, and a pass that moves the BatchNorm statistics on."""
+    batch = _batch(setting, train, state)
+    model = nnx.merge(graphdef, state.params, state.others)
+    objective = value_fn(model, loss_fn, *batch)
+    zeros = jax.tree.map(jnp.zeros_like, state.params)
+    direction, optimizer = tx.update(zeros, state.optimizer, state.params, value_fn=objective)
+    count = zosah_jax.num_evaluations(state.optimizer).astype(jnp.float32)
+    rate = jnp.float32(SCHEDULES[setting.schedule](setting.learning_rate, setting.budget)(count))
+    params = optax.apply_updates(
+        state.params, jax.tree.map(lambda leaf: -rate.astype(leaf.dtype) * leaf, direction)
+    )
+    nnx.update(model, params)
+    update_statistics(model, loss_fn, *batch)
+    others = nnx.as_pure(nnx.state(model, nnx.Not(nnx.Param)))
+    value = zeroth_order_states(optimizer)[0].info.base_value
+    return State(params, others, optimizer, state.key, state.step + 1, value.astype(jnp.float32))
+
+
+def _batch(setting: Setting, train: Part, state: State) -> tuple[jax.Array, jax.Array]:
+    """Images and labels of a step: a function of the key and the step."""
+    images, labels = (jnp.asarray(array) for array in train)
+    number = state.step // setting.batch_steps
+    drawing, changing = jax.random.split(state.key)
+    if setting.batch_size is not None:
+        places = batch_places(drawing, number, setting.batch_size, len(labels))
+        images, labels = images[places], labels[places]
+    if setting.augment:
+        images = augment(jax.random.fold_in(changing, number), images)
+    return images, labels
+
+
+def _mistakes(
+    graphdef: Any, state: State, images: jax.Array, labels: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Sum of the loss, and number of wrong answers, in evaluation mode."""
+    model = nnx.merge(graphdef, state.params, state.others)
+    model.eval()
+    logits = model(images)
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return jnp.sum(loss), jnp.sum(jnp.argmax(logits, axis=-1).astype(labels.dtype) != labels)
+
+
+def _judge(mistakes: Any, test: Part, state: State) -> tuple[float, float]:
+    """Mean loss and accuracy on the test set."""
+    total, wrong, number = 0.0, 0, len(test.labels)
+    for first in range(0, number, _JUDGED_AT_ONCE):
+        part = slice(first, first + _JUDGED_AT_ONCE)
+        loss, missed = mistakes(state, test.images[part], test.labels[part])
+        total, wrong = total + float(loss), wrong + int(missed)
+    return total / number, 1 - wrong / number

@@ -1,0 +1,1 @@
+"""Helpers for other libraries, a module each; each needs the extra of its name."""
