@@ -28,6 +28,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
                     axes.plot(theirs / d, place, "s", color=style.REFERENCE)
             axes.set(title=f"{100 * part:g} % of the gap closed", xlabel="values / d")
             axes.set(xscale="log", yticks=places, yticklabels=list(data))
+            style.plain_ticks(axes.xaxis)
         panels[0].plot([], [], "o-", color=style.colour("zopqn"), label="ZO-PQN, over seeds")
         panels[0].plot([], [], "s", color=style.REFERENCE, label="SciPy L-BFGS-B, at its best")
         figure.legend(loc="outside lower center", ncols=2)

@@ -117,7 +117,7 @@ def zopqn(
         >>> with jax.enable_x64(True):
         ...     x0 = jnp.array([-1.2, 1.0])
         ...     out = zosah_jax.minimize(rosenbrock, x0, zosah_jax.zopqn(), budget=200)
-        >>> bool(out.best_value < 1e-8)
+        >>> float(out.best_value) < 1e-8
         True
 
     References:

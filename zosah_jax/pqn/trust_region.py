@@ -49,8 +49,8 @@ def trust_region_step(
         >>> import jax.numpy as jnp
         >>> known = spectrum(jnp.diag(jnp.array([1.0, -2.0])), jnp.array([1.0, 1.0]))
         >>> step, decrease = trust_region_step(known, jnp.array([0.0, 1.0]), jnp.array(3.0))
-        >>> step.round(3).tolist(), float(decrease.round(3))
-        ([0.0, -3.0], 12.0)
+        >>> [round(float(part), 3) for part in (*step, decrease)]
+        [0.0, -3.0, 12.0]
 
     References:
         Moré, Sorensen, `Computing a trust region step <https://doi.org/10.1137/0904038>`_, 1983.
