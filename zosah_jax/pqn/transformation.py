@@ -36,8 +36,8 @@ def scale_by_zopqn(
 
     It is for deterministic objectives, d from 1 to some hundreds, where a value is dear: f(x) is
     not asked again where the step before has left it. It is not for mini-batches (the value it
-    holds f(x) to be is another batch's), nor for noise above 1e-6 of f unless `noise` says so.
-    `ask` and `tell` cost about 20 D^2 a derivative and two eigendecompositions a trial.
+    holds f(x) to be is another batch's); of other noise `noise` should tell. `ask` and `tell` take
+    some D^2 operations a derivative and two eigendecompositions of order D a trial.
 
     Args:
         subspace_dim: D, how many coordinates are modelled at a time (static), with six arrays of
