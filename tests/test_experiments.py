@@ -32,10 +32,14 @@ from zosah_jax import PAPER_READING, History, rspg, zosah
 
 NAMES = (
     "alignment",
+    "control",
     "fewer_values",
+    "http_attack",
     "logistic_regression",
     "overhead",
+    "reaction_kinetics",
     "readings",
+    "robustness",
     "rosenbrock",
     "speed",
     "train_resnet",

@@ -122,7 +122,7 @@ def bowl(x):
 def test_a_change_of_the_objective_is_noticed(x64):
     tx = zosah_jax.zopqn()
     update = jax.jit(
-        lambda state, x, lift: tx.update(None, state, x, value_fn=lambda x: bowl(x) + lift)
+        lambda state, x, lift: tx.update(x, state, x, value_fn=lambda x: bowl(x) + lift)
     )
     x = jnp.array([1.0, -2.0, 0.5])
     state = tx.init(x)

@@ -1,6 +1,12 @@
 """Optimisation from function values alone: ZO-SAH and its peers as optax transformations."""
 
 from zosah_jax.automatic import Tuned, automatic, autotune
+from zosah_jax.blackbox.answers import ObjectiveError
+from zosah_jax.blackbox.ask_tell import AskTell, AskTellState
+from zosah_jax.blackbox.checkpoint import OtherProblem
+from zosah_jax.blackbox.host_function import HostFunction, host_function
+from zosah_jax.blackbox.noise import noise_level
+from zosah_jax.blackbox.run import Progress, minimize_blackbox
 from zosah_jax.blocks import split_blocks
 from zosah_jax.evaluate import all_at_once, fill_masked, in_chunks, one_by_one
 from zosah_jax.grouped.evaluator import grouped
@@ -28,8 +34,14 @@ __version__ = "0.1.0"
 __all__ = [
     "METHODS",
     "PAPER_READING",
+    "AskTell",
+    "AskTellState",
     "History",
+    "HostFunction",
     "LayerDensities",
+    "ObjectiveError",
+    "OtherProblem",
+    "Progress",
     "Result",
     "Status",
     "Tuned",
@@ -44,10 +56,13 @@ __all__ = [
     "fzoo",
     "grouped",
     "hizoo",
+    "host_function",
     "in_chunks",
     "mezo",
     "mezo_bcd",
     "minimize",
+    "minimize_blackbox",
+    "noise_level",
     "num_evaluations",
     "one_by_one",
     "project",
