@@ -18,7 +18,7 @@ from zosah_jax.checks import check_count, check_number, typed_key
 from zosah_jax.evaluate import checked_value
 from zosah_jax.lanes import lane_by_lane
 from zosah_jax.params import Params, check_params, widen, working_dtype
-from zosah_jax.pqn.transformation import zopqn
+from zosah_jax.sah.transformation import zosah
 from zosah_jax.transform import is_zeroth_order, zeroth_order_states
 
 PATIENCE = 10  # successive steps without a base value before a run is given up
@@ -138,10 +138,9 @@ def minimize(
     Args:
         fun: objective, params -> scalar, traceable by JAX.
         x0: pytree of real floating arrays.
-        tx: a transformation of this library, or an optax chain around one. None: `zopqn()`, which
-            needs the fewest values of all here on smooth objectives (`experiments/fewer_values`).
-            Pick another where `fun` is noisy (a mini-batch drawn by the value), or a value costs
-            less than some D^3 operations (D = min(d, 256)): there `zosah` is quicker by the clock.
+        tx: a transformation of this library, or an optax chain around one. None: the method that
+            the library recommends; at present `zosah(1.0)` at any size. Where `fun` is smooth and
+            without noise, `zopqn()` needs fewer values (`experiments/fewer_values`).
         budget: most values of `fun` to spend, a static int; base values and the last point's count.
         target: stop at a point with a value of at most this.
         bounds: (lower, upper), each a number or a pytree like `x0`: every point evaluated and every
@@ -196,7 +195,7 @@ def minimize(
 @cache  # one object, so that calls do not compile again; late, so that imports start no backend
 def recommended() -> optax.GradientTransformation:
     """The transformation that the library recommends where the user names none."""
-    return zopqn()
+    return zosah(1.0)
 
 
 def _box(bounds: Any, x0: Params) -> Box | None:
