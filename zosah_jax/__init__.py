@@ -21,6 +21,7 @@ from zosah_jax.peers.rspg_two_phase import TwoPhaseResult, random_stop, two_phas
 from zosah_jax.peers.zo_grasp import LayerDensities, zo_grasp_densities
 from zosah_jax.peers.zo_rsn import scale_by_zo_rsn, zo_rsn
 from zosah_jax.peers.zoha import scale_by_zoha, zoha
+from zosah_jax.pqn.transformation import scale_by_zopqn, zopqn
 from zosah_jax.proximal import project, prox_l1
 from zosah_jax.registry import METHODS
 from zosah_jax.sah.options import PAPER_READING
@@ -76,6 +77,7 @@ __all__ = [
     "scale_by_rspg",
     "scale_by_zo_rsn",
     "scale_by_zoha",
+    "scale_by_zopqn",
     "scale_by_zosah",
     "sharded",
     "split_blocks",
@@ -83,5 +85,6 @@ __all__ = [
     "zo_grasp_densities",
     "zo_rsn",
     "zoha",
+    "zopqn",
     "zosah",
 ]

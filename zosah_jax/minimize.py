@@ -139,7 +139,8 @@ def minimize(
         fun: objective, params -> scalar, traceable by JAX.
         x0: pytree of real floating arrays.
         tx: a transformation of this library, or an optax chain around one. None: the method that
-            the library recommends; at present `zosah(1.0)` at any size.
+            the library recommends; at present `zosah(1.0)` at any size. Where `fun` is smooth and
+            without noise, `zopqn()` needs fewer values (`experiments/fewer_values`).
         budget: most values of `fun` to spend, a static int; base values and the last point's count.
         target: stop at a point with a value of at most this.
         bounds: (lower, upper), each a number or a pytree like `x0`: every point evaluated and every
