@@ -22,6 +22,7 @@ REFERENCE = "#222222"
 MARKERS = "osD^vP"
 _LABELS = {
     "zosah": "ZO-SAH",
+    "zopqn": "ZO-PQN",
     "mezo": "MeZO",
     "mezo_bcd": "MeZO-BCD",
     "hizoo": "HiZOO",

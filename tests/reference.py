@@ -89,23 +89,27 @@ def sah_step(f, x, base, pairs, memory, switching, options):
     noise = EPSILON * max(
         (abs(v) for pair in now.samples for _, v in pair if np.isfinite(v)), default=0.0
     )
-    gradients, hessians = [], []
+    gradients, hessians, held = [], [], []
     for j, pair in enumerate(pairs):
         epsilon = np.array([now.samples[j][i][0][i] for i in (0, 1)])
         values = np.array([now.samples[j][i][1] for i in (0, 1)])
         g = (values - base) / epsilon
         g[~np.isfinite(g)] = np.nan
+        stays = np.isnan(g)
+        if switching:  # fewer values than unknowns, and no fit before it
+            stays |= sum(np.isfinite(value) for _, value in fresh.samples[j]) < 3
         rows = equations(samples, j, pair, x, base, g, epsilon, options)
         a = fit(rows, previous, j, noise, options)
         if options["fit"] == "joint":
             g = g - epsilon * a[[0, 2]] / 2
-        gradients.append(np.nan_to_num(g, nan=0.0))
+        gradients.append(np.where(stays, 0.0, g))
         hessians.append(a)
+        held.append(np.where([False, stays.any(), False], 0.0, a))
 
     memory.before, memory.fresh = (None, fresh) if switching else (memory.previous, None)
     memory.previous, memory.hessian = now, hessians
     memory.moved = [i for pair in pairs for i in pair]
-    return newton(gradients, hessians, pairs, x.size, options)
+    return newton(gradients, held, pairs, x.size, options)
 
 
 def forward_samples(f, x, pair, options):

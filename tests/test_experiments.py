@@ -16,6 +16,7 @@ from experiments import command, datasets, records
 from experiments.alignment import __main__ as alignment
 from experiments.curves import Curve, best_after, from_history, median, values_to_reach
 from experiments.errors import InputError
+from experiments.fewer_values import __main__ as fewer_values
 from experiments.logistic_regression import __main__ as logistic
 from experiments.logistic_regression.problem import gap_closed, prepare, run, target
 from experiments.logistic_regression.run import COMPARED
@@ -32,10 +33,15 @@ from zosah_jax import PAPER_READING, History, rspg, zosah
 NAMES = (
     "alignment",
     "comparison",
+    "control",
+    "fewer_values",
     "fine_tuning",
+    "http_attack",
     "logistic_regression",
     "overhead",
+    "reaction_kinetics",
     "readings",
+    "robustness",
     "rosenbrock",
     "speed",
     "train_resnet",
@@ -107,6 +113,30 @@ def test_rosenbrock(tmp_path, capsys):
     assert results["rspg_over_zosah"] is None
     assert results["references"]["BFGS"]["values"] < 200
     assert "SciPy COBYQA" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_fewer_values(tmp_path, capsys):
+    fewer_values.main(
+        fewer_values.Config(
+            datasets=("breast_cancer",),
+            rows=60,
+            budget=8,
+            rosenbrock=(2,),
+            quadratics=1,
+            valley_budget=20,
+            seeds=(0, 1),
+            out=tmp_path,
+        )
+    )
+    results = kept(tmp_path)["results"]
+    data, (zigzag, _, bowl) = results["data"]["breast_cancer"], results["valleys"]
+    assert np.shape(data["zopqn"]) == (4, 2)
+    assert max(data["zopqn"][0]) < data["lbfgsb"][0]
+    assert set(zigzag["peers"]) == {"L-BFGS-B", "BFGS", "COBYQA", "Nelder-Mead", "CMA-ES"}
+    assert zigzag["zopqn"] == [None, None]  # not within 40 values
+    assert bowl["dimension"] == 100
+    assert "worst" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -1,6 +1,12 @@
 """Optimisation from function values alone: ZO-SAH and its peers as optax transformations."""
 
 from zosah_jax.automatic import Tuned, automatic, autotune
+from zosah_jax.blackbox.answers import ObjectiveError
+from zosah_jax.blackbox.ask_tell import AskTell, AskTellState
+from zosah_jax.blackbox.checkpoint import OtherProblem
+from zosah_jax.blackbox.host_function import HostFunction, host_function
+from zosah_jax.blackbox.noise import noise_level
+from zosah_jax.blackbox.run import Progress, minimize_blackbox
 from zosah_jax.blocks import split_blocks
 from zosah_jax.evaluate import all_at_once, fill_masked, in_chunks, one_by_one
 from zosah_jax.grouped.evaluator import grouped
@@ -15,6 +21,7 @@ from zosah_jax.peers.rspg_two_phase import TwoPhaseResult, random_stop, two_phas
 from zosah_jax.peers.zo_grasp import LayerDensities, zo_grasp_densities
 from zosah_jax.peers.zo_rsn import scale_by_zo_rsn, zo_rsn
 from zosah_jax.peers.zoha import scale_by_zoha, zoha
+from zosah_jax.pqn.transformation import scale_by_zopqn, zopqn
 from zosah_jax.proximal import project, prox_l1
 from zosah_jax.registry import METHODS
 from zosah_jax.sah.options import PAPER_READING
@@ -27,8 +34,14 @@ __version__ = "0.1.0"
 __all__ = [
     "METHODS",
     "PAPER_READING",
+    "AskTell",
+    "AskTellState",
     "History",
+    "HostFunction",
     "LayerDensities",
+    "ObjectiveError",
+    "OtherProblem",
+    "Progress",
     "Result",
     "Status",
     "Tuned",
@@ -43,10 +56,13 @@ __all__ = [
     "fzoo",
     "grouped",
     "hizoo",
+    "host_function",
     "in_chunks",
     "mezo",
     "mezo_bcd",
     "minimize",
+    "minimize_blackbox",
+    "noise_level",
     "num_evaluations",
     "one_by_one",
     "project",
@@ -61,6 +77,7 @@ __all__ = [
     "scale_by_rspg",
     "scale_by_zo_rsn",
     "scale_by_zoha",
+    "scale_by_zopqn",
     "scale_by_zosah",
     "sharded",
     "split_blocks",
@@ -68,5 +85,6 @@ __all__ = [
     "zo_grasp_densities",
     "zo_rsn",
     "zoha",
+    "zopqn",
     "zosah",
 ]

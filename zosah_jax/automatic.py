@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zosah_jax.checks import check_count, typed_key
-from zosah_jax.evaluate import Evaluator, ValueFn, in_chunks
+from zosah_jax.evaluate import Evaluator, ValueFn, all_at_once, in_chunks
 from zosah_jax.grouped.evaluator import grouped, make_objective_plan, trace_objective
 from zosah_jax.grouped.plan import expected_cost
 from zosah_jax.grouped.program import Program, flops, peak_bytes, result_bytes
@@ -59,6 +59,8 @@ def automatic(memory_limit: int | None = None) -> Evaluator:
     check_count("memory_limit", memory_limit, optional=True)
 
     def evaluate(value_fn: ValueFn, params: Params, probes: Probes) -> jax.Array:
+        if getattr(value_fn, "whole_batch", False):  # a host function: a round is one callback
+            return all_at_once()(value_fn, params, probes)
         chosen = _choose(value_fn, params, probes, memory_limit)
         return chosen(value_fn, params, probes)
 

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from zosah_jax import counting
+from zosah_jax.box import Box, Boxed, box_of
 from zosah_jax.checks import check_count, check_number, typed_key
 from zosah_jax.evaluate import checked_value
 from zosah_jax.lanes import lane_by_lane
@@ -20,7 +21,7 @@ from zosah_jax.params import Params, check_params, widen, working_dtype
 from zosah_jax.sah.transformation import zosah
 from zosah_jax.transform import is_zeroth_order, zeroth_order_states
 
-_PATIENCE = 10  # successive steps without a base value before a run is given up
+PATIENCE = 10  # successive steps without a base value before a run is given up
 
 
 class Status(IntEnum):
@@ -30,6 +31,7 @@ class Status(IntEnum):
     BUDGET_SPENT = 1
     TARGET_REACHED = 2
     NOT_FINITE = 3
+    STOPPED = 4
 
 
 _MESSAGES = {
@@ -37,6 +39,7 @@ _MESSAGES = {
     Status.BUDGET_SPENT: "budget spent",
     Status.TARGET_REACHED: "target reached",
     Status.NOT_FINITE: "stopped: the objective has no finite value where the run stands",
+    Status.STOPPED: "stopped by the callback",
 }
 
 
@@ -51,8 +54,8 @@ class History(NamedTuple):
         num_evaluations: values spent when it was known, itself included, shape (n,).
     """
 
-    value: jax.Array
-    best_value: jax.Array
+    value: Any
+    best_value: Any
     num_evaluations: Any
 
 
@@ -73,9 +76,9 @@ class Result:
     """
 
     params: Params
-    value: jax.Array
+    value: jax.Array | np.ndarray
     best_params: Params
-    best_value: jax.Array
+    best_value: jax.Array | np.ndarray
     num_evaluations: Any
     history: History
     status: Any
@@ -121,6 +124,7 @@ def minimize(
     *,
     budget: int,
     target: float | None = None,
+    bounds: Any = None,
     key: Any = None,
     max_history: int = 10_000,
 ) -> Result:
@@ -135,9 +139,12 @@ def minimize(
         fun: objective, params -> scalar, traceable by JAX.
         x0: pytree of real floating arrays.
         tx: a transformation of this library, or an optax chain around one. None: the method that
-            the library recommends; at present `zosah(1.0)` at any size.
+            the library recommends; at present `zosah(1.0)` at any size. Where `fun` is smooth and
+            without noise, `zopqn()` needs fewer values (`experiments/fewer_values`).
         budget: most values of `fun` to spend, a static int; base values and the last point's count.
         target: stop at a point with a value of at most this.
+        bounds: (lower, upper), each a number or a pytree like `x0`: every point evaluated and every
+            point that the run stands at is within them; static. None: no bounds.
         key: int or typed key that replaces the transformation's own; None keeps that.
         max_history: most entries of the history; longer runs keep every k-th step.
 
@@ -145,8 +152,8 @@ def minimize(
         A `Result`; unless traced, its history holds the steps taken and no padding.
 
     Raises:
-        ValueError: the budget is below what one step takes, or `tx` holds no transformation of
-            this library.
+        ValueError: the budget is below what one step takes, `tx` holds no transformation of
+            this library, `x0` is outside the bounds, or the bounds are crossed.
         TypeError: an argument is of the wrong kind, by name.
 
     Example:
@@ -171,6 +178,7 @@ def minimize(
     tx = recommended() if tx is None else tx
     if not isinstance(tx, optax.GradientTransformation):
         raise TypeError(f"tx: got {type(tx).__name__}, wanted an optax transformation or None.")
+    box = None if bounds is None else _box(bounds, x0)
     x0 = jax.tree.map(jnp.asarray, x0)
     first = _first_cost(tx, x0)
     if budget < first + 1:
@@ -180,7 +188,7 @@ def minimize(
         )
     task = _Task(_hashable(fun), tx, int(budget), max(2, min(int(max_history), int(budget))))
     goal = None if target is None else jnp.asarray(target, working_dtype(x0))
-    run, count = _run(task, x0, goal, None if key is None else typed_key(key))
+    run, count = _run(task, x0, goal, None if key is None else typed_key(key), box)
     return _result(run, count)
 
 
@@ -188,6 +196,12 @@ def minimize(
 def recommended() -> optax.GradientTransformation:
     """The transformation that the library recommends where the user names none."""
     return zosah(1.0)
+
+
+def _box(bounds: Any, x0: Params) -> Box | None:
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((bounds, x0))):
+        raise TypeError("bounds: got them with traced values, wanted x0 and bounds that are known.")
+    return box_of(bounds, x0)
 
 
 def _hashable(fun: Callable[[Params], Any]) -> Callable[[Params], Any]:
@@ -213,20 +227,21 @@ def _first_cost(tx: optax.GradientTransformation, x0: Params) -> int:
 
 @partial(jax.jit, static_argnums=0)
 def _run(
-    task: _Task, x0: Params, target: jax.Array | None, key: jax.Array | None
+    task: _Task, x0: Params, target: jax.Array | None, key: jax.Array | None, box: Box | None
 ) -> tuple[_Run, jax.Array]:
-    return lane_by_lane(partial(_loop, task), x0, target, key)
+    return lane_by_lane(partial(_loop, task), x0, target, key, box)
 
 
 def _loop(
-    task: _Task, x0: Params, target: jax.Array | None, key: jax.Array | None
+    task: _Task, x0: Params, target: jax.Array | None, key: jax.Array | None, box: Box | None
 ) -> tuple[_Run, jax.Array]:
     """The run, and the count of its values."""
+    task = task if box is None else task._replace(fun=Boxed(task.fun, box))
     dtype = working_dtype(x0)
     zero = jnp.zeros((), jnp.int32)
     run = _Run(
         params=x0,
-        state=_reseeded(task.tx.init(x0), key),
+        state=reseeded(task.tx.init(x0), key),
         best_params=x0,
         best_value=jnp.full((), jnp.inf, dtype),
         history=_blank_history(task.capacity, dtype),
@@ -254,10 +269,11 @@ def _step(task: _Task, target: jax.Array | None, run: _Run) -> _Run:
     info = zeroth_order_states(state)[0].info
     missing = ~jnp.isfinite(info.base_value)
     silent = jnp.where(missing, run.silent + 1, 0)
-    lost = (silent >= _PATIENCE) | ((run.step == 0) & (info.num_missing >= cost))
+    lost = (silent >= PATIENCE) | ((run.step == 0) & (info.num_missing >= cost))
     met = _meets(info.base_value, target)
     run = _remember(run, info.base_value, counting.add(count, 1), always=met)
     moved = optax.apply_updates(run.params, updates)
+    moved = task.fun.box.project(moved) if isinstance(task.fun, Boxed) else moved
     return run._replace(
         params=jax.tree.map(lambda old, new: jnp.where(met, old, new), run.params, moved),
         state=state,
@@ -347,7 +363,7 @@ def _counted(state: Any) -> tuple[jax.Array, jax.Array]:
     return count, cost
 
 
-def _reseeded(state: Any, key: jax.Array | None) -> Any:
+def reseeded(state: Any, key: jax.Array | None) -> Any:
     """The optimizer state with the keys of this library's transformations replaced."""
     if key is None:
         return state

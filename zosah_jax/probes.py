@@ -37,10 +37,13 @@ class CoordinateProbes:
     Attributes:
         address: the coordinates that each probe moves, leaves of shape (n, s).
         offset: how far, shape (n, s), in the working dtype; zeros are the parameters themselves.
+        bound: 1 where the parameters are at the upper bound of the coordinate, -1 at the lower, 0
+            elsewhere, int32 of shape (n, s); None where there are no bounds.
     """
 
     address: Address
     offset: jax.Array
+    bound: jax.Array | None = None
 
     def __len__(self) -> int:
         return self.offset.shape[0]

@@ -12,6 +12,7 @@ from zosah_jax.peers.mezo_bcd import mezo_bcd
 from zosah_jax.peers.rspg import rspg
 from zosah_jax.peers.zo_rsn import zo_rsn
 from zosah_jax.peers.zoha import zoha
+from zosah_jax.pqn.transformation import zopqn
 from zosah_jax.sah.transformation import zosah
 
 METHODS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
@@ -24,5 +25,6 @@ METHODS: dict[str, Callable[..., optax.GradientTransformationExtraArgs]] = {
     "zoha": zoha,
     "zo_rsn": zo_rsn,
     "deepzero": deepzero,
+    "zopqn": zopqn,
 }
 """Name -> constructor(learning_rate, ..., key=..., evaluator=...)."""

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 from zosah_jax.checks import check_count
 from zosah_jax.evaluate import Evaluator, ValueFn, checked_value, in_chunks
 from zosah_jax.params import Params, working_dtype
-from zosah_jax.probes import Probes
+from zosah_jax.probes import Probes, set_alike_apart
 
 
 def sharded(
@@ -128,9 +128,10 @@ def _first_ones(value_fn: ValueFn, params: Params, probes: Any, count: jax.Array
     The number of turns is not known to the compiler: a loop of one turn that it knew would be
     compiled without a loop, and round otherwise.
     """
+    each, whole = set_alike_apart(probes)
 
     def turn(number: jax.Array, values: jax.Array) -> jax.Array:
-        probe = jax.tree.map(lambda x: x[number], probes)
+        probe = whole(jax.tree.map(lambda x: x[number], each))
         return values.at[number].set(checked_value(value_fn, probe.apply(params), params))
 
     blank = jnp.full(len(probes), jnp.nan, working_dtype(params))

@@ -9,11 +9,13 @@ import optax
 
 from zosah_jax import counting
 from zosah_jax.automatic import automatic
+from zosah_jax.box import Box, Boxed
 from zosah_jax.evaluate import Evaluator, bind_extra
 from zosah_jax.lanes import lane_by_lane
 from zosah_jax.method import Method, Round, State, values_per_step
 from zosah_jax.params import Params, check_params, working_dtype
 from zosah_jax.probes import CoordinateUpdate
+from zosah_jax.transcript import Transcript
 
 
 class Info(NamedTuple):
@@ -89,12 +91,20 @@ def as_transformation(
     ) -> tuple[Any, ZerothOrderState]:
         del updates
         check_params(params)
-        objective = bind_extra(value_fn, extra)
+        box = value_fn.box if isinstance(value_fn, Boxed | Transcript) else None
+        if isinstance(value_fn, Transcript):
+            number = value_fn.enter(method, state.method)
+            if number is None:
+                return jax.tree.map(jnp.zeros_like, params), state
+            step = partial(_take_step, method.kinds[number], state.method, params)
+            new_updates, after, info = step(partial(value_fn.answer, params), box)
+        else:
+            objective = bind_extra(value_fn, extra)
 
-        def run(kind: tuple[Round, ...], before: State) -> tuple[Params, State, Info]:
-            return _take_step(kind, before, params, partial(answer, objective, params))
+            def run(kind: tuple[Round, ...], before: State) -> tuple[Params, State, Info]:
+                return _take_step(kind, before, params, partial(answer, objective, params), box)
 
-        new_updates, after, info = _switch(method, run, state.method)
+            new_updates, after, info = _switch(method, run, state.method)
         count = counting.add(state.num_evaluations, state.next_num_evaluations)
         return new_updates, ZerothOrderState(after, count, upcoming(after, params), info)
 
@@ -110,12 +120,14 @@ def _switch(method: Method, run: Any, state: State) -> Any:
 
 
 def _take_step(
-    kind: tuple[Round, ...], state: State, params: Params, answer: Any
+    kind: tuple[Round, ...], state: State, params: Params, answer: Any, box: Box | None
 ) -> tuple[Params, State, Info]:
     """Ask, answer, tell, for each round of a step."""
     missing, told = jnp.zeros((), jnp.int32), None
     for round_ in kind:
         probes = round_.ask(state, params)
+        if box is not None:
+            probes = box.confine(probes, params)
         values = answer(probes)
         told = round_.tell(state, params, probes, values)
         state = told.state

@@ -10,6 +10,9 @@ from zosah_jax import METHODS
 DOCUMENTED = {"zosah": 1.0, "zoha": 1.0, "zo_rsn": 0.1, "deepzero": 0.1, "mezo": 1e-6}
 """Learning rates that the methods' own documentation names; the others' names none."""
 
+PUBLISHED = tuple(name for name in METHODS if name != "zopqn")
+"""The methods of the papers; the project's own is compared in `experiments.fewer_values`."""
+
 SIMPLE_SUBSPACE_DIMS = (8, 32)
 """Values of ZO-SAH's m that are tried beside its default."""
 

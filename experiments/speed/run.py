@@ -119,14 +119,17 @@ def _update(task: Problem, subspace_dim: int, repeats: int) -> dict[str, Any]:
 
     @jax.jit
     def update(params: Any, state: Any) -> Any:
-        return tx.update(None, state, params, value_fn=task.value)
+        return tx.update(params, state, params, value_fn=task.value)  # type: ignore[arg-type]
 
+    answer = jax.jit(lambda params, probes: grouped()(task.value, params, probes))
     asks = [jax.jit(kind[0].ask) for kind in method.kinds]
-    state, functions, counts = tx.init(task.params), {}, []
+    state: Any = tx.init(task.params)
+    functions: dict[str, Callable[[], Any]] = {}
+    counts: list[int] = []
     while not counts or int(state.next_num_evaluations) != counts[0]:
         probes = asks[int(method.kind(state.method))](state.method, task.params)
         functions[f"step {len(counts)}"] = partial(update, task.params, state)
-        functions[f"values {len(counts)}"] = _answering(task, grouped(), probes)
+        functions[f"values {len(counts)}"] = partial(answer, task.params, probes)
         counts.append(len(probes))
         _, state = update(task.params, state)
     times = in_turns(functions, repeats)
@@ -154,10 +157,11 @@ def _memory(task: Problem, subspace_dim: int) -> dict[str, Any]:
     tx = scale_by_zosah(subspace_dim, evaluator=one_by_one())
 
     def update(params: Any, state: Any) -> Any:
-        return tx.update(None, state, params, value_fn=task.value)
+        return tx.update(params, state, params, value_fn=task.value)  # type: ignore[arg-type]
 
     def temporary(function: Callable[..., Any], *args: Any) -> int:
-        return jax.jit(function).lower(*args).compile().memory_analysis().temp_size_in_bytes
+        analysis: Any = jax.jit(function).lower(*args).compile().memory_analysis()
+        return analysis.temp_size_in_bytes
 
     forward = temporary(task.value, task.params)
     step = temporary(update, task.params, tx.init(task.params))

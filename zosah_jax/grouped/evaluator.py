@@ -15,7 +15,7 @@ from zosah_jax.lanes import lane_by_lane
 from zosah_jax.params import Address, Params, add_at, gather, widen
 from zosah_jax.probes import CoordinateProbes, Probes
 
-_MAX_GROUPS = 24
+_MAX_GROUPS = 16
 _STAGES = 4  # groups for what has none of its own
 
 
@@ -36,8 +36,8 @@ def grouped(chunk: int = 1, max_groups: int = _MAX_GROUPS) -> Evaluator:
     compilation cache, `jax.config.update("jax_compilation_cache_dir", path)`).
 
     The pass at the parameters is the value of the probes that move nothing (the base probe of all
-    methods here). Probes other than coordinates, and objectives that call functions on the host,
-    are answered one by one.
+    methods here); where it meets NaN or infinity on the way, so do the probes after it. Probes
+    other than coordinates, and objectives that call functions on the host, are answered one by one.
 
     Args:
         chunk: probes of a group that are answered together (static); what does not fill a chunk is
@@ -93,8 +93,6 @@ def _answer(
     base = run(program, jax.tree.leaves(widen(params)))
     at_base = jnp.asarray(operand(program.output, base))
     answers = [partial(_value, program, group, base) for group in plan.groups]
-    if len(jax.tree.leaves(params)) == 1:  # one group: nothing to sort
-        return jax.lax.map(answers[0], probes, batch_size=min(chunk, len(probes)))
 
     def in_groups(probes: CoordinateProbes) -> jax.Array:
         group = _group_of(plan, probes)

@@ -50,6 +50,30 @@ def sample_radius(
     return jnp.clip((precision * ratio) ** power, precision**0.4, precision**0.25)
 
 
+def noisy_length(noise: jax.Array, base: jax.Array, hessian: jax.Array) -> jax.Array:
+    """Relative length of all probes where values have noise.
+
+    A central difference over l errs by about sigma / l and, with a third derivative of about the
+    size of the second, by |A| l^2: l = (sigma / |A|)^(1/3). Forward probes of that length, too, are
+    central differences together with the fresh samples, and what bias is left of them elsewhere is
+    counted by the joint fit; shorter ones, as for rounding, would measure nothing but noise.
+
+    Args:
+        noise: sigma, scalar, positive.
+        base: last base value, scalar; NaN if there is none.
+        hessian: last fitted (a11, a12, a22), shape (J, 3); zeros if there is none.
+
+    Returns:
+        Scalar, in units of max(1, |x_i|), at most 1/4. Where there is no fit, |A| counts as |f|,
+        and where there is no value, sigma / |A| as 1e-3.
+    """
+    size = jnp.sqrt(jnp.mean(hessian**2))
+    size = jnp.where(size > 0, size, jnp.abs(base))
+    ratio = noise / jnp.where(size > 0, size, 1)
+    known = jnp.isfinite(ratio) & (size > 0)
+    return jnp.minimum(jnp.where(known, ratio, 1e-3) ** (1 / 3), 0.25).astype(noise.dtype)
+
+
 def forward_differences(base: jax.Array, values: jax.Array, smoothing: jax.Array) -> jax.Array:
     """Forward differences g_i = (f(x + eps_i e_i) - f(x)) / eps_i; NaN where a value is missing.
 

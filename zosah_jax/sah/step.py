@@ -19,10 +19,10 @@ from zosah_jax.method import Method, Round, Told
 from zosah_jax.params import Address, Params, dimension, gather, precision, working_dtype
 from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
 from zosah_jax.sah.cache import Cache, Visit, begin, empty_cache, push
-from zosah_jax.sah.gradient import forward_differences, sample_radius, step_length
+from zosah_jax.sah.gradient import forward_differences, noisy_length, sample_radius, step_length
 from zosah_jax.sah.hessian import equations, fit_hessian
 from zosah_jax.sah.options import Options
-from zosah_jax.sah.spectrum import newton_direction
+from zosah_jax.sah.spectrum import held, newton_direction
 from zosah_jax.sah.subspaces import check_subspace_dim, choose_subspaces, default_period
 
 # Points of the fresh samples in units of the radius. Three unknowns need three; the paper's "small
@@ -55,6 +55,7 @@ class SAHState(NamedTuple):
         subspaces: the coordinates of each W_j, leaves of shape (J, 2).
         cache: the values of the two preceding steps.
         hessian: (a11, a12, a22) of each W_j as last fitted, shape (J, 3).
+        noise: standard deviation of a value of f beside rounding, scalar; 0 until it is set.
         info: diagnostics.
     """
 
@@ -64,6 +65,7 @@ class SAHState(NamedTuple):
     subspaces: Address
     cache: Cache
     hessian: jax.Array
+    noise: jax.Array
     info: SAHInfo
 
 
@@ -87,6 +89,7 @@ def _init(options: Options, params: Params) -> SAHState:
         subspaces=Address(jnp.zeros((pairs, 2), jnp.int32), jnp.zeros((pairs, 2), jnp.uint32)),
         cache=empty_cache(pairs, len(_GRIDS[options.grid]), dtype),
         hessian=jnp.zeros((pairs, 3), dtype),
+        noise=jnp.zeros((), dtype),
         info=SAHInfo(jnp.zeros((pairs, 2), dtype), jnp.zeros((pairs, 2), dtype)),
     )
 
@@ -111,28 +114,35 @@ def _ask_switching(options: Options, state: SAHState, params: Params) -> Coordin
         state.hessian,
         symmetric=options.grid == "paper",
     )
+    relative = jnp.where(state.noise > 0, _noisy_length(state), relative)
     radius = step_length(position, options.radius, relative)
     grid = jnp.asarray(_GRIDS[options.grid], radius.dtype)
     offset = grid[None] * radius[:, None, :]
-    forward = _diagonal(_forward(options, params, position))
+    forward = _diagonal(_forward(options, state, params, position))
     return _probes(subspaces, jnp.concatenate([forward, offset], axis=1))
 
 
 def _ask_following(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
     """The parameters and a forward probe a coordinate, each of one coordinate: cheap to answer."""
     subspaces = Address(*(x.reshape(-1, 1) for x in state.subspaces))
-    length = _forward(options, params, gather(params, state.subspaces))
+    length = _forward(options, state, params, gather(params, state.subspaces))
     return _probes(subspaces, length.reshape(-1, 1, 1))
 
 
-def _forward(options: Options, params: Params, position: jax.Array) -> jax.Array:
+def _forward(options: Options, state: SAHState, params: Params, position: jax.Array) -> jax.Array:
     """Lengths of the forward probes, shape (J, 2)."""
-    return step_length(position, options.smoothing, precision(params) ** 0.5)
+    rounding = jnp.asarray(precision(params) ** 0.5, position.dtype)
+    relative = jnp.where(state.noise > 0, _noisy_length(state), rounding)
+    return step_length(position, options.smoothing, relative)
 
 
 def _diagonal(length: jax.Array) -> jax.Array:
     """Offsets (J, 2, 2) of forward probes of these lengths (J, 2)."""
     return length[:, :, None] * jnp.eye(2, dtype=length.dtype)[None]
+
+
+def _noisy_length(state: SAHState) -> jax.Array:
+    return noisy_length(state.noise, state.cache.previous.base, state.hessian)
 
 
 def _probes(subspaces: Address, offset: jax.Array) -> CoordinateProbes:
@@ -184,6 +194,7 @@ def _tell_switching(
         now,
         samples=[fresh],
         previous=None,
+        bound=None if probes.bound is None else probes.bound[1::samples],
     )
     return _or_retreat(told, state, params, next_step=state.step)
 
@@ -204,6 +215,7 @@ def _tell_following(
         now,
         samples=list(state.cache),
         previous=state.hessian,
+        bound=None if probes.bound is None else probes.bound[1:].reshape(-1, 2),
     )
     return _or_retreat(told, state, params, next_step=state.step + 1)
 
@@ -238,11 +250,13 @@ def _newton(
     *,
     samples: list[Visit],
     previous: jax.Array | None,
+    bound: jax.Array | None,
 ) -> Told:
     """Fit every pair's quadratic and step to its minimum."""
     smoothing = jnp.diagonal(now.offset, axis1=1, axis2=2)
     differences = forward_differences(now.base, now.value, smoothing)
     largest = jnp.max(jnp.where(jnp.isfinite(now.value), jnp.abs(now.value), 0))
+    noise = jnp.maximum(precision(params) * largest, state.noise)
     gradient, hessian = fit_hessian(
         [equations(visit, now.position, now.base, options.cached) for visit in samples],
         differences,
@@ -251,12 +265,38 @@ def _newton(
         fit=options.fit,
         prior=options.prior,
         ridge=options.ridge,
-        noise=precision(params) * largest,
+        noise=noise,
+    )
+    # what noise of the values makes of a second difference over the probes' length
+    shortest = jnp.min(jnp.abs(smoothing), initial=jnp.inf, where=smoothing != 0)
+    slope, curvature = held(
+        gradient, hessian, _stays(differences, gradient, samples, previous, bound)
     )
     direction, eigenvalues = newton_direction(
-        gradient, hessian, options.eigenvalue_floor, options.floor
+        slope, curvature, options.eigenvalue_floor, options.floor, 2 * state.noise / shortest**2
     )
     state = state._replace(
         step=state.step + 1, hessian=hessian, info=SAHInfo(eigenvalues, gradient)
     )
     return Told(CoordinateUpdate(state.subspaces, direction), state, now.base)
+
+
+def _stays(
+    differences: jax.Array,
+    gradient: jax.Array,
+    samples: list[Visit],
+    previous: jax.Array | None,
+    bound: jax.Array | None,
+) -> jax.Array:
+    """Coordinates that do not move, bool of shape (J, 2).
+
+    One whose slope is missing; both of a pair whose Hessian has three unknowns, fewer values, and
+    no previous fit; one at a bound that f falls beyond.
+    """
+    stays = ~jnp.isfinite(differences)
+    if previous is None:
+        values = jnp.concatenate([visit.value for visit in samples], axis=1)
+        stays |= jnp.sum(jnp.isfinite(values), axis=1, keepdims=True) < 3
+    if bound is not None:
+        stays |= bound.astype(gradient.dtype) * gradient < 0
+    return stays

@@ -70,12 +70,27 @@ def draw_subspaces(key: jax.Array, number: jax.Array, params: Params, m: int) ->
     Returns:
         Address of shape (m/2, 2): the two coordinates of each W_j.
     """
+    coordinates = draw_coordinates(key, number, params, m)
+    return Address(*(part.reshape(m // 2, 2) for part in coordinates))
+
+
+def draw_coordinates(key: jax.Array, number: jax.Array, params: Params, m: int) -> Address:
+    """The m coordinates of period `number`, in random order; see `draw_subspaces`.
+
+    Args:
+        key: typed PRNG key.
+        number: number of the period, int32 scalar.
+        params: pytree of d parameters; only shapes matter.
+        m: how many, at most d.
+
+    Returns:
+        Address of shape (m,).
+    """
     d = dimension(params)
     draws = np.uint32(-(-d // m))  # a sweep
     number = number.astype(jnp.uint32)
     place = _stretch(number % draws, np.uint32(d), m)
-    coordinates = permute(jax.random.fold_in(key, number // draws), place, d)
-    return address_of(params, coordinates.reshape(m // 2, 2))
+    return address_of(params, permute(jax.random.fold_in(key, number // draws), place, d))
 
 
 def _stretch(number: jax.Array, size: jax.Array | np.uint32, m: int) -> jax.Array:

@@ -1,0 +1,1 @@
+"""Tuning a controller in a simulation."""

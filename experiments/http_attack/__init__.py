@@ -1,0 +1,1 @@
+"""Attacking a classifier over HTTP."""

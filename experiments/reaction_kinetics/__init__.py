@@ -1,0 +1,1 @@
+"""Calibrating a reaction-kinetics model."""

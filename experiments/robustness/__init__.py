@@ -1,0 +1,1 @@
+"""Crashes, failures, noise, slowness."""

@@ -1,0 +1,1 @@
+"""ZO-PQN: a probabilistic quasi-Newton trust-region method, from function values alone."""

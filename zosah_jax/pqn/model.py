@@ -1,0 +1,352 @@
+r"""The quadratic model, what is not known of it, and how every value paid for corrects it.
+
+Around the current point x, f(x + s) = f(x) + g's + s'Bs / 2. Neither g nor B is known; both are
+Gaussian, g with covariance P, and B with
+
+.. math:: \mathrm{cov}(B_{ij}, B_{kl}) = (V_{ik} V_{jl} + V_{il} V_{jk}) / 2
+          + \textstyle\sum_{pq} T_{pq} M^p_{ij} M^q_{kl},
+
+where M^1 = B (a common factor of all curvatures) and M^2 = sqrt(W) sqrt(W)' - diag(W) (a common
+correlation of all coordinates), W the size of the diagonal. With P = T = 0 the correction by a
+change of gradient is Powell's symmetric Broyden update in the norm of V.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+SPREAD = 0.3  # sigma: standard deviation of B_ij over sqrt(B_ii B_jj) before anything is seen
+CURVING = 0.05  # relative change of the curvature over a step of unit length in the norm of W
+_COMMON = 0.3  # standard deviation of the common modes before anything is seen, and most drift
+_FORGET = 0.3  # most of V that a sweep over all coordinates forgets
+_SMALLEST = 1e-3  # least entry of W over its largest
+_RATE = 0.2  # at which the drift of the common factor is learnt
+_SUREST_DRIFT = 1e-8
+
+
+class Model(NamedTuple):
+    """A quadratic, and how far it is to be trusted. D coordinates.
+
+    Attributes:
+        gradient: g, shape (D,).
+        doubt: P, covariance of g, shape (D, D).
+        hessian: B, shape (D, D).
+        spread: V, shape (D, D).
+        scale: W, size of the diagonal of B, shape (D,); 0 where nothing is known.
+        modes: T, shape (2, 2).
+        correlation: mean of B_ij over sqrt(W_i W_j), scalar.
+        drift: variance that the common factor gains over a step, scalar.
+        factor: corrections to the common factor since the last round of derivatives, scalar.
+        surprise: mean square of standardised errors of predicted gradients, scalar.
+        seen_at: x at which each coordinate was last measured, rows of shape (D, D).
+        seen: derivative that was measured there, shape (D,).
+    """
+
+    gradient: jax.Array
+    doubt: jax.Array
+    hessian: jax.Array
+    spread: jax.Array
+    scale: jax.Array
+    modes: jax.Array
+    correlation: jax.Array
+    drift: jax.Array
+    factor: jax.Array
+    surprise: jax.Array
+    seen_at: jax.Array
+    seen: jax.Array
+
+
+def empty_model(dim: int, dtype: jax.typing.DTypeLike, correlation: jax.Array | float = 0) -> Model:
+    """Model of D coordinates of which none is known."""
+
+    def zeros(*shape: int) -> jax.Array:
+        return jnp.zeros(shape, dtype)
+
+    return Model(
+        gradient=zeros(dim),
+        doubt=zeros(dim, dim),
+        hessian=zeros(dim, dim),
+        spread=zeros(dim, dim),
+        scale=zeros(dim),
+        modes=_COMMON**2 * jnp.eye(2, dtype=dtype),
+        correlation=zeros() + correlation,
+        drift=zeros() + _COMMON**2,
+        factor=zeros(),
+        surprise=jnp.ones((), dtype),
+        seen_at=zeros(dim, dim),
+        seen=zeros(dim),
+    )
+
+
+def known(model: Model) -> jax.Array:
+    """Which coordinates have been measured, bool, shape (D,)."""
+    return model.scale > 0
+
+
+def meet(
+    model: Model,
+    index: jax.Array,
+    position: jax.Array,
+    slope: jax.Array,
+    curvature: jax.Array,
+    came: jax.Array,
+) -> Model:
+    """The model with a coordinate seen for the first time.
+
+    Args:
+        model: the model.
+        index: the coordinate, int32 scalar.
+        position: x, shape (D,).
+        slope: derivative along the coordinate; 0 where it is missing.
+        curvature: second derivative along it.
+        came: whether it was measured now; False changes nothing.
+
+    Returns:
+        A `Model`; off its diagonal, B gets the common correlation.
+    """
+    largest = jnp.max(model.scale)
+    tiny = jnp.asarray(jnp.finfo(slope.dtype).tiny, slope.dtype)
+    size = jnp.maximum(jnp.maximum(jnp.abs(curvature), _SMALLEST * largest), tiny)
+    row = model.correlation * jnp.sqrt(model.scale) * jnp.sqrt(size)
+    row = row.at[index].set(curvature)
+    spread = jnp.zeros_like(row).at[index].set(SPREAD * size)
+
+    def bordered(matrix: jax.Array, border: jax.Array) -> jax.Array:
+        return matrix.at[index, :].set(border).at[:, index].set(border)
+
+    met = model._replace(
+        gradient=model.gradient.at[index].set(slope),
+        hessian=bordered(model.hessian, row),
+        spread=bordered(model.spread, spread),
+        scale=model.scale.at[index].set(size),
+        seen_at=model.seen_at.at[index].set(position),
+        seen=model.seen.at[index].set(slope),
+    )
+    return jax.tree.map(lambda new, old: jnp.where(came, new, old), met, model)
+
+
+def learn_derivative(
+    model: Model, index: jax.Array, position: jax.Array, slope: jax.Array, noise: jax.Array
+) -> tuple[Model, jax.Array]:
+    """The model corrected by one derivative g_i(x): an equation on row i of B, and one on g.
+
+    Since coordinate i was last measured, at x - s, its derivative has changed by (B s)_i.
+
+    Args:
+        model: the model, at x.
+        index: i, int32 scalar.
+        position: x, shape (D,).
+        slope: the derivative; NaN changes nothing.
+        noise: variance of its error.
+
+    Returns:
+        The model, and the square of the standardised error of the prediction (NaN: none).
+    """
+    dim = position.shape[0]
+    step = position - model.seen_at[index]
+    along, column = model.spread @ step, model.spread[:, index]
+    share = model.modes @ _mode_products(model, step)[:, index]
+    reach = step @ along
+    own = (model.spread[index, index] * reach + along[index] ** 2) / 2
+    variance = own + _mode_products(model, step)[:, index] @ share + 2 * noise
+    error = slope - model.seen[index] - model.hessian[index] @ step
+    told = jnp.isfinite(slope) & (variance > 0) & (reach > 0)
+    gain = jnp.where(told, error / jnp.where(told, variance, 1), 0)
+    outer = jnp.outer(column, along)
+    model = _shifted(
+        model._replace(hessian=model.hessian + gain / 2 * (outer + outer.T)), gain * share
+    )
+    part = jnp.where(told, min(1, 2 / dim) * own / jnp.where(told, variance, 1), 0)
+    learnt = model._replace(
+        spread=model.spread - part * jnp.outer(along, along) / jnp.where(told, reach, 1),
+        modes=model.modes - _over(jnp.outer(share, share), variance, told),
+    )
+    squared = jnp.where(told, jnp.minimum(error * gain, 100), jnp.nan)
+    return _seen_at(_gradient_learnt(learnt, index, slope, noise), index, position, slope), squared
+
+
+def _gradient_learnt(model: Model, index: jax.Array, slope: jax.Array, noise: jax.Array) -> Model:
+    """Kalman's correction of g by one of its entries."""
+    column = model.doubt[:, index]
+    variance = column[index] + noise
+    told = jnp.isfinite(slope) & (variance > 0)
+    gain = _over(column, variance, told)
+    return model._replace(
+        gradient=model.gradient + gain * jnp.where(told, slope - model.gradient[index], 0),
+        doubt=model.doubt - jnp.outer(gain, column),
+    )
+
+
+def _seen_at(model: Model, index: jax.Array, position: jax.Array, slope: jax.Array) -> Model:
+    came = jnp.isfinite(slope)
+    return model._replace(
+        seen_at=model.seen_at.at[index].set(jnp.where(came, position, model.seen_at[index])),
+        seen=model.seen.at[index].set(jnp.where(came, slope, model.seen[index])),
+    )
+
+
+def learn_gradient(
+    model: Model, position: jax.Array, gradient: jax.Array, noise: jax.Array
+) -> tuple[Model, jax.Array]:
+    """The model corrected by a whole gradient, the last one whole as well: a secant pair.
+
+    The common modes are fitted to the change of gradient first; Powell's symmetric Broyden update
+    in the norm of V takes the rest, and V forgets the direction, so that earlier pairs stay.
+
+    Args:
+        model: the model, at x; all coordinates were last measured at one point.
+        position: x, shape (D,).
+        gradient: g(x), all of it finite.
+        noise: variance of the error of each entry, shape (D,).
+
+    Returns:
+        The model, and the mean square of the standardised errors (NaN: no move, nothing told).
+    """
+    dim = position.shape[0]
+    step = position - model.seen_at[0]
+    along = model.spread @ step
+    reach = step @ along
+    told = reach > 0
+    reach = jnp.where(told, reach, 1)
+    rest = gradient - model.seen - model.hessian @ step
+    covariance = (reach * model.spread + jnp.outer(along, along)) / 2 + jnp.diag(2 * noise)
+    ridge = 1e-12 if rest.dtype == jnp.float64 else 1e-6
+    level = jnp.where(told, jnp.trace(covariance) / dim, 1)
+    covariance = jnp.where(told, covariance, 0)
+    covariance += jnp.where(told, ridge, 1) * level * jnp.eye(dim, dtype=rest.dtype)
+    products = _mode_products(model, step)
+    factor = jax.scipy.linalg.cho_factor(covariance)
+    weighted = jax.scipy.linalg.cho_solve(factor, products.T)
+    modes = jnp.linalg.inv(_inverse(model.modes) + products @ weighted)
+    shift = modes @ (weighted.T @ rest)
+    rest = rest - shift @ products
+    squared = rest @ jax.scipy.linalg.cho_solve(factor, rest) / dim
+    shifted = _shifted(model, shift)
+    outer = jnp.outer(rest, along) / reach
+    hessian = shifted.hessian + outer + outer.T
+    hessian -= (step @ rest) * jnp.outer(along, along) / reach**2
+    spread = model.spread - 0.9 * jnp.outer(along, along) / reach
+    learnt = shifted._replace(hessian=hessian, spread=spread, modes=modes)
+    learnt = jax.tree.map(lambda new, old: jnp.where(told, new, old), learnt, model)
+    return replace_gradient(learnt, position, gradient), jnp.where(told, squared, jnp.nan)
+
+
+def replace_gradient(model: Model, position: jax.Array, gradient: jax.Array) -> Model:
+    """The model with a gradient that is wholly known."""
+    return model._replace(
+        gradient=gradient,
+        doubt=jnp.zeros_like(model.doubt),
+        seen_at=jnp.broadcast_to(position, model.seen_at.shape),
+        seen=gradient,
+    )
+
+
+def learn_value(
+    model: Model, step: jax.Array, change: jax.Array, noise: jax.Array, common: jax.Array
+) -> Model:
+    """The model corrected by a value: f(x + s) - f(x) = g's + s'Bs / 2, shared by g and B.
+
+    Args:
+        model: the model, at x.
+        step: s, shape (D,).
+        change: the difference of values, finite or not; NaN changes nothing.
+        noise: variance of its error.
+        common: whether the common modes learn from it. Later than in the first sweep, what a value
+            tells beyond the model is the curving of f along s more than anything common.
+    """
+    along, pull = model.spread @ step, model.doubt @ step
+    products = jnp.where(common, _mode_products(model, step) @ step / 2, 0)
+    share = model.modes @ products
+    variance = step @ pull + (step @ along) ** 2 / 4 + products @ share + noise
+    told = jnp.isfinite(change) & (variance > 0)
+    error = change - predicted_change(model, step)
+    gain = _over(jnp.where(told, error, 0), variance, told)
+    learnt = model._replace(
+        gradient=model.gradient + gain * pull,
+        doubt=model.doubt - _over(jnp.outer(pull, pull), variance, told),
+        hessian=model.hessian + gain / 2 * jnp.outer(along, along),
+        modes=model.modes - _over(jnp.outer(share, share), variance, told),
+    )
+    return _shifted(learnt, gain * share)
+
+
+def predicted_change(model: Model, step: jax.Array) -> jax.Array:
+    """Change that the model expects of a step: g's + s'Bs / 2."""
+    return step @ (model.gradient + model.hessian @ step / 2)
+
+
+def moved(model: Model, step: jax.Array) -> Model:
+    """The model around x + s: the gradient follows B, and its doubt grows by what B leaves open."""
+    along, products = model.spread @ step, _mode_products(model, step)
+    length = step @ (model.scale * step)
+    growth = ((step @ along) * model.spread + jnp.outer(along, along)) / 2
+    growth += products.T @ model.modes @ products
+    growth += CURVING**2 * length * jnp.diag(model.scale)
+    return model._replace(
+        gradient=model.gradient + products[0], doubt=_symmetric(model.doubt + growth)
+    )
+
+
+def drifted(model: Model, part: float) -> Model:
+    """The model after a look at this part of the coordinates: the common factor is less sure."""
+    return model._replace(modes=model.modes.at[0, 0].add(model.drift * part))
+
+
+def forgetful(model: Model, squared: jax.Array, part: float) -> Model:
+    """The model after a look: V returns to its prior as far as it was surprised, and T grows.
+
+    Args:
+        model: the model.
+        squared: standardised squared errors of the round, any shape; NaN where there is none.
+        part: part of all coordinates that was measured.
+    """
+    count = jnp.sum(jnp.isfinite(squared))
+    mean = jnp.nansum(squared) / jnp.maximum(count, 1).astype(squared.dtype)
+    surprise = jnp.where(count > 0, 0.7 * model.surprise + 0.3 * mean, model.surprise)
+    rate = _FORGET * jnp.minimum(surprise, 1) * part
+    prior = jnp.diag(SPREAD * model.scale)
+    drift = (1 - _RATE * part) * model.drift + _RATE * part * jnp.minimum(
+        model.factor**2, _COMMON**2
+    )
+    diagonal = jnp.abs(jnp.diagonal(model.hessian))
+    scale = (model.scale + diagonal) / 2
+    return drifted(model, part)._replace(
+        hessian=_symmetric(model.hessian),
+        spread=_symmetric(model.spread + rate * (prior - model.spread)),
+        surprise=surprise,
+        drift=jnp.maximum(drift, _SUREST_DRIFT),
+        factor=jnp.zeros_like(model.factor),
+        scale=jnp.maximum(scale, _SMALLEST * jnp.max(diagonal)),
+    )
+
+
+def _mode_products(model: Model, step: jax.Array) -> jax.Array:
+    """M^1 s and M^2 s, shape (2, D)."""
+    root = jnp.sqrt(model.scale)
+    common = root * (root @ step) - model.scale * step
+    return jnp.stack([model.hessian @ step, common])
+
+
+def _shifted(model: Model, shift: jax.Array) -> Model:
+    """B + shift_1 M^1 + shift_2 M^2."""
+    root = jnp.sqrt(model.scale)
+    common = jnp.outer(root, root) - jnp.diag(model.scale)
+    return model._replace(
+        hessian=(1 + shift[0]) * model.hessian + shift[1] * common,
+        correlation=model.correlation * (1 + shift[0]) + shift[1],
+        factor=model.factor + shift[0],
+    )
+
+
+def _inverse(modes: jax.Array) -> jax.Array:
+    return jnp.linalg.inv(modes + 1e-12 * jnp.eye(2, dtype=modes.dtype))
+
+
+def _over(part: jax.Array, whole: jax.Array, defined: jax.Array) -> jax.Array:
+    """Quotient, and 0 where that is not defined."""
+    return jnp.where(defined, part / jnp.where(defined, whole, 1), 0)
+
+
+def _symmetric(matrix: jax.Array) -> jax.Array:
+    return (matrix + matrix.T) / 2
