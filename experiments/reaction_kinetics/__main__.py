@@ -13,7 +13,7 @@ _NAME = "reaction_kinetics"
 
 @dataclass(frozen=True)
 class Config:
-    """zosah_jax, COBYQA and CMA-ES on 20 rate constants of POLLU, at the same budget of values."""
+    """ZO-PQN, ZO-SAH, COBYQA and CMA-ES on 20 rate constants of POLLU, at the same budget."""
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
     """Seeds of the measurements, the first guesses and the methods."""

@@ -10,7 +10,8 @@ from experiments.reaction_kinetics.model import MINUTES, RATES, concentrations
 from experiments.reaction_kinetics.problem import MEASURED, TIMES, calibration
 
 _LOOKS: dict[str, dict[str, Any]] = {
-    "zosah_jax": {"color": style.colour("zosah"), "linewidth": 3},
+    "ZO-PQN": {"color": style.colour("zopqn"), "linewidth": 3},
+    "ZO-SAH (default)": {"color": style.colour("zosah"), "linewidth": 3},
     "COBYQA": {"color": style.REFERENCE, "linestyle": "-."},
     "CMA-ES": {"color": style.REFERENCE, "linestyle": ":"},
 }

@@ -5,14 +5,16 @@ from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
+import optax
 from tqdm import tqdm
 
 from experiments.curves import Curve, best_after, from_history
 from experiments.reaction_kinetics.problem import Calibration, calibration
 from experiments.references import cma_curve, scipy_curve
-from zosah_jax import minimize_blackbox
+from zosah_jax import minimize_blackbox, zopqn
 
-METHODS = ("zosah_jax", "COBYQA", "CMA-ES")
+OURS: dict[str, optax.GradientTransformation | None] = {"ZO-PQN": zopqn(), "ZO-SAH (default)": None}
+METHODS = (*OURS, "COBYQA", "CMA-ES")
 _DECADES = 1.5  # either way of the published constants: nobody doubts them by more
 _POINTS = 60  # of a kept curve
 
@@ -77,7 +79,8 @@ def _curve(
         )
     if method == "CMA-ES":
         return cma_curve(misfit, guess, doubt, budget, seed, (-_DECADES, _DECADES), pool.map)
+    box = (-_DECADES, _DECADES)
     found = minimize_blackbox(
-        misfit, guess, budget=budget, bounds=(-_DECADES, _DECADES), key=seed, executor=pool
+        misfit, guess, OURS[method], budget=budget, bounds=box, key=seed, executor=pool
     )
     return from_history(found.history)
