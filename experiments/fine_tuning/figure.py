@@ -10,7 +10,7 @@ from experiments import style
 
 def draw(results: dict[str, Any], path: Path) -> None:
     """Write the PNG."""
-    with style.figure(path, 12.6, 5.2) as figure:
+    with style.figure(path, 10.6, 4.6) as figure:
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (name, found) in zip(panels, results["trained"].items(), strict=True):
             for method, entry in found["methods"].items():
