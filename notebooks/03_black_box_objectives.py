@@ -37,8 +37,9 @@ import numpy as np
 
 import zosah_jax
 
-ROOT = next(p for p in (Path.cwd(), *Path.cwd().parents) if (p / "experiments").is_dir())
-sys.path.insert(0, str(ROOT))
+# an editable install knows the checkout; else look for it above this notebook
+ABOVE = [str(p) for p in (Path.cwd(), *Path.cwd().parents) if (p / "experiments").is_dir()]
+sys.path += ABOVE[:1]
 
 from experiments.http_attack.client import Remote, served
 from experiments.http_attack.run import Attack, shortened

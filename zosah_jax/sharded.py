@@ -113,7 +113,7 @@ def _answer_share(
     """Values of a device's probes, of the last only if it is asked; NaN otherwise."""
     share = len(probes) - 1
     if local is None:
-        return _first_ones(value_fn, params, probes, share + is_asked)
+        return _first_ones(value_fn, params, probes, share + is_asked.astype(jnp.int32))
     first, last = jax.tree.map(lambda x: x[:-1], probes), jax.tree.map(lambda x: x[-1:], probes)
     none = jnp.full(1, jnp.nan, working_dtype(params))
     values = local(value_fn, params, first) if share else none[:0]
@@ -135,7 +135,7 @@ def _first_ones(value_fn: ValueFn, params: Params, probes: Any, count: jax.Array
         return values.at[number].set(checked_value(value_fn, probe.apply(params), params))
 
     blank = jnp.full(len(probes), jnp.nan, working_dtype(params))
-    return jax.lax.fori_loop(0, count.astype(jnp.int32), turn, blank)
+    return jax.lax.fori_loop(0, count, turn, blank)
 
 
 def _checked_axes(mesh: Mesh, axis: str | tuple[str, ...] | None) -> tuple[str, ...]:

