@@ -26,7 +26,7 @@ def grouped(chunk: int = 1, max_groups: int = _MAX_GROUPS) -> Evaluator:
     kept. A probe of a coordinate then redoes only what depends on it: nothing before its layer; of
     its layer one output feature, a multiple of one input feature; the rest of the network from
     there. It does so for any model, with no change to it; on a ResNet-20 a value at a random
-    coordinate costs about a sixth of a forward pass (`experiments/speed/README.md`).
+    coordinate costs about a fifth of a forward pass (`experiments/speed/README.md`).
 
     The largest kernels have a group each, and the others share up to four stages of the program.
     How many probes a group gets is not known before they are drawn, so each group is a loop of as
