@@ -36,5 +36,6 @@ def test_a_worker_that_is_killed_costs_only_what_it_held(tmp_path, monkeypatch):
         )
     calls = len(list(tmp_path.iterdir()))
     assert calls > 21  # it went on after the death
-    assert calls <= out.num_evaluations <= 70
+    # A result that dies with its worker before it is fetched is made again by Dask, unseen by us.
+    assert calls - 1 <= out.num_evaluations <= 70
     assert out.best_value < 1e-6
