@@ -152,7 +152,8 @@ def test_chain_passes_extra_args_on_and_holds_arrays_only(name):
     _, _, moved = step(x, state, scale=jnp.array(1.0), shift=jnp.array(2.0))
     bases = [zeroth_order_states(s)[0].info.base_value for s in (plainly, scaled)]
     # an estimate of it, where a method never looks at the parameters themselves
-    np.testing.assert_allclose(bases, [quadratic(x), 4 * quadratic(x)], rtol=1e-4)
+    rtol = 1e-4 if name in ("mezo", "mezo_bcd") else 1e-6  # theirs is the mean of their probes
+    np.testing.assert_allclose(bases, [quadratic(x), 4 * quadratic(x)], rtol=rtol)
     np.testing.assert_allclose(moved, updates + 2, rtol=1e-6)
     assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves((state, plainly)))
 
