@@ -68,6 +68,58 @@ def _monomials(theta: jax.Array) -> jax.Array:
     return jnp.stack([first * first / 2, first * second, second * second / 2], axis=-1)
 
 
+class Determined(NamedTuple):
+    """Which unknowns the fresh samples determine.
+
+    Attributes:
+        diagonal: a_ii, bool of shape (J, 2).
+        cross: a12, bool of shape (J, 1).
+    """
+
+    diagonal: jax.Array
+    cross: jax.Array
+
+    @property
+    def complete(self) -> jax.Array:
+        """Whether all is, scalar bool."""
+        return jnp.all(self.diagonal) & jnp.all(self.cross)
+
+
+def determined(fresh: Visit, gradient: jax.Array) -> Determined:
+    """What is determined where some of the fresh samples are missing.
+
+    A sample along an axis determines a_ii; with both a_ii one off the axes determines a12, and so
+    do two of unlike signs, from which either a_ii follows from the other.
+
+    Args:
+        fresh: samples around the present point.
+        gradient: forward differences, NaN where missing: without b no equation holds.
+    """
+    off = fresh.offset != 0
+    lacks_slope = jnp.any(off & ~jnp.isfinite(gradient)[:, None, :], axis=-1)
+    known = jnp.isfinite(fresh.value) & jnp.isfinite(fresh.base) & ~lacks_slope
+    alone = off & (jnp.sum(off, axis=-1, keepdims=True) == 1)
+    axis = jnp.any(known[..., None] & alone, axis=1)
+    sign = jnp.sign(fresh.offset[..., :1] * fresh.offset[..., 1:])
+    like = jnp.any(known[..., None] & (sign > 0), axis=1)
+    unlike = jnp.any(known[..., None] & (sign < 0), axis=1)
+    both = jnp.all(axis, axis=-1, keepdims=True)
+    diagonal = axis | (axis[:, ::-1] & like & unlike)
+    return Determined(diagonal, (both & (like | unlike)) | (like & unlike))
+
+
+def settled(hessian: jax.Array, known: Determined) -> jax.Array:
+    """A with what is not determined set to a cautious guess, shape (J, 3).
+
+    a12 = 0, and a_ii the largest |a_ii| that is known of any pair: a step that is too short.
+    """
+    diagonal, cross = hessian[:, ::2], hessian[:, 1:2]
+    largest = jnp.max(jnp.abs(diagonal), initial=0, where=known.diagonal)
+    diagonal = jnp.where(known.diagonal, diagonal, largest)
+    cross = jnp.where(known.cross, cross, 0)
+    return jnp.concatenate([diagonal[:, :1], cross, diagonal[:, 1:]], axis=-1)
+
+
 def fit_hessian(
     samples: list[Equations],
     gradient: jax.Array,

@@ -20,7 +20,7 @@ from zosah_jax.params import Address, Params, dimension, gather, precision, work
 from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
 from zosah_jax.sah.cache import Cache, Visit, begin, empty_cache, push
 from zosah_jax.sah.gradient import forward_differences, noisy_length, sample_radius, step_length
-from zosah_jax.sah.hessian import equations, fit_hessian
+from zosah_jax.sah.hessian import determined, equations, fit_hessian, settled
 from zosah_jax.sah.options import Options
 from zosah_jax.sah.spectrum import held, newton_direction
 from zosah_jax.sah.subspaces import check_subspace_dim, choose_subspaces, default_period
@@ -187,16 +187,55 @@ def _tell_switching(
     subspaces = Address(*(x[1::samples] for x in probes.address))
     visit = _seen(params, subspaces, probes.offset[1:].reshape(pairs, samples, 2), values)
     now, fresh = _part(visit, slice(0, 2)), _part(visit, slice(2, None))
+    differences = _differences(now)
+    known = determined(fresh, differences)
+    gradient, hessian = _fit(options, state, params, now, [fresh], None)
+    hessian = settled(hessian, known)
+    missing = ~jnp.isfinite(differences) | ~known.diagonal
+    if dimension(params) == 2:  # there is no other pair, and so nothing to forget
+        gradient, hessian, missing = jax.tree.map(
+            partial(jnp.where, known.complete | ~jnp.any(state.hessian != 0)),
+            (gradient, hessian, missing),
+            _completed(options, state, params, now, fresh, subspaces),
+        )
     told = _newton(
         options,
         state._replace(subspaces=subspaces, cache=begin(now, fresh)),
-        params,
         now,
-        samples=[fresh],
-        previous=None,
+        gradient,
+        hessian,
+        missing,
         bound=None if probes.bound is None else probes.bound[1::samples],
     )
     return _or_retreat(told, state, params, next_step=state.step)
+
+
+def _completed(
+    options: Options,
+    state: SAHState,
+    params: Params,
+    now: Visit,
+    fresh: Visit,
+    subspaces: Address,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Gradient, A and missing slopes of the same pair as before, by what was seen of it then."""
+    swapped = jnp.any(
+        (state.subspaces.leaf != subspaces.leaf) | (state.subspaces.index != subspaces.index)
+    )
+    turned = jax.tree.map(
+        lambda visit: visit._replace(
+            position=visit.position[:, ::-1], offset=visit.offset[..., ::-1]
+        ),
+        [state.cache.previous, state.cache.before],
+        is_leaf=lambda node: isinstance(node, Visit),
+    )
+    cached, hessian = jax.tree.map(
+        partial(jnp.where, swapped),
+        (turned, state.hessian[:, ::-1]),
+        ([state.cache.previous, state.cache.before], state.hessian),
+    )
+    gradient, hessian = _fit(options, state, params, now, [fresh, *cached], hessian)
+    return gradient, hessian, ~jnp.isfinite(_differences(now))
 
 
 def _tell_following(
@@ -208,13 +247,14 @@ def _tell_following(
 ) -> Told:
     offset = _diagonal(probes.offset[1:].reshape(-1, 2))
     now = _seen(params, state.subspaces, offset, values)
+    gradient, hessian = _fit(options, state, params, now, list(state.cache), state.hessian)
     told = _newton(
         options,
         state._replace(cache=push(state.cache, now)),
-        params,
         now,
-        samples=list(state.cache),
-        previous=state.hessian,
+        gradient,
+        hessian,
+        missing=~jnp.isfinite(_differences(now)),
         bound=None if probes.bound is None else probes.bound[1:].reshape(-1, 2),
     )
     return _or_retreat(told, state, params, next_step=state.step + 1)
@@ -242,36 +282,58 @@ def _or_retreat(told: Told, state: SAHState, params: Params, *, next_step: jax.A
     return Told(unless_lost(told.updates, back), told.state._replace(**after), told.value)
 
 
-def _newton(
+def _differences(now: Visit) -> jax.Array:
+    return forward_differences(now.base, now.value, _lengths(now))
+
+
+def _lengths(now: Visit) -> jax.Array:
+    """Lengths of the forward probes, shape (J, 2)."""
+    return jnp.diagonal(now.offset, axis1=1, axis2=2)
+
+
+def _fit(
     options: Options,
     state: SAHState,
     params: Params,
     now: Visit,
-    *,
     samples: list[Visit],
     previous: jax.Array | None,
-    bound: jax.Array | None,
-) -> Told:
-    """Fit every pair's quadratic and step to its minimum."""
-    smoothing = jnp.diagonal(now.offset, axis1=1, axis2=2)
-    differences = forward_differences(now.base, now.value, smoothing)
+) -> tuple[jax.Array, jax.Array]:
+    """Gradient and A of every pair's quadratic."""
     largest = jnp.max(jnp.where(jnp.isfinite(now.value), jnp.abs(now.value), 0))
     noise = jnp.maximum(precision(params) * largest, state.noise)
-    gradient, hessian = fit_hessian(
+    return fit_hessian(
         [equations(visit, now.position, now.base, options.cached) for visit in samples],
-        differences,
-        smoothing,
+        _differences(now),
+        _lengths(now),
         previous,
         fit=options.fit,
         prior=options.prior,
         ridge=options.ridge,
         noise=noise,
     )
+
+
+def _newton(
+    options: Options,
+    state: SAHState,
+    now: Visit,
+    gradient: jax.Array,
+    hessian: jax.Array,
+    missing: jax.Array,
+    bound: jax.Array | None,
+) -> Told:
+    """Step to every quadratic's minimum, but for coordinates of which something is missing.
+
+    One at a bound that f falls beyond stays, too.
+    """
+    stays = missing
+    if bound is not None:
+        stays |= bound.astype(gradient.dtype) * gradient < 0
     # what noise of the values makes of a second difference over the probes' length
-    shortest = jnp.min(jnp.abs(smoothing), initial=jnp.inf, where=smoothing != 0)
-    slope, curvature = held(
-        gradient, hessian, _stays(differences, gradient, samples, previous, bound)
-    )
+    lengths = _lengths(now)
+    shortest = jnp.min(jnp.abs(lengths), initial=jnp.inf, where=lengths != 0)
+    slope, curvature = held(gradient, hessian, stays)
     direction, eigenvalues = newton_direction(
         slope, curvature, options.eigenvalue_floor, options.floor, 2 * state.noise / shortest**2
     )
@@ -279,24 +341,3 @@ def _newton(
         step=state.step + 1, hessian=hessian, info=SAHInfo(eigenvalues, gradient)
     )
     return Told(CoordinateUpdate(state.subspaces, direction), state, now.base)
-
-
-def _stays(
-    differences: jax.Array,
-    gradient: jax.Array,
-    samples: list[Visit],
-    previous: jax.Array | None,
-    bound: jax.Array | None,
-) -> jax.Array:
-    """Coordinates that do not move, bool of shape (J, 2).
-
-    One whose slope is missing; both of a pair whose Hessian has three unknowns, fewer values, and
-    no previous fit; one at a bound that f falls beyond.
-    """
-    stays = ~jnp.isfinite(differences)
-    if previous is None:
-        values = jnp.concatenate([visit.value for visit in samples], axis=1)
-        stays |= jnp.sum(jnp.isfinite(values), axis=1, keepdims=True) < 3
-    if bound is not None:
-        stays |= bound.astype(gradient.dtype) * gradient < 0
-    return stays
