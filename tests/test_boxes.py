@@ -123,7 +123,7 @@ def visit(base, samples=2):
 def test_cache_holds_two_steps_and_the_fresh_samples_for_one():
     empty = empty_cache(1, 3, jnp.float32)
     assert np.isnan(np.concatenate([np.ravel(part.value) for part in empty])).all()
-    cache = begin(visit(1.0), visit(1.0, 3))
+    cache = begin(empty, visit(1.0), visit(1.0, 3))
     assert np.isnan(cache.before.base)
     bases = [[float(part.base) for part in cache]]
     for base in (2.0, 3.0, 4.0):

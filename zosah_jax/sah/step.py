@@ -2,9 +2,10 @@
 
     subspaces -> cache -> gradient -> hessian -> spectrum -> update
 
-State k at x: 1. every T steps, m coordinates in m/2 pairs; 2. forward differences along them;
-3. samples for each pair's Hessian, fresh at the switching step and cached after it; 4. a quadratic
-fitted to them; 5. |eigenvalues|, floored; 6. v_j = A_j^-1 g_j for every pair at once.
+State k at x: 1. every T steps, m coordinates in m/2 pairs (m/s subspaces of dimension s);
+2. forward differences along them; 3. samples for each pair's Hessian, fresh at the switching step
+and cached after it; 4. a quadratic fitted to them; 5. |eigenvalues|, floored; 6. v_j = A_j^-1 g_j
+for every pair at once.
 """
 
 from functools import partial
@@ -12,33 +13,43 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from zosah_jax.checks import typed_key
 from zosah_jax.method import Method, Round, Told
-from zosah_jax.params import Address, Params, dimension, gather, precision, working_dtype
+from zosah_jax.params import (
+    Address,
+    Params,
+    dimension,
+    gather,
+    place_of,
+    precision,
+    working_dtype,
+)
 from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
 from zosah_jax.sah.cache import Cache, Visit, begin, empty_cache, push
+from zosah_jax.sah.coupling import empty_coupling, learnt
 from zosah_jax.sah.gradient import forward_differences, noisy_length, sample_radius, step_length
-from zosah_jax.sah.hessian import determined, equations, fit_hessian, settled
-from zosah_jax.sah.options import Options
+from zosah_jax.sah.hessian import equations, fit_hessian, slopes
+from zosah_jax.sah.isotropy import (
+    Isotropy,
+    after_fit,
+    is_isotropic,
+    round_hessian,
+    unknown_isotropy,
+)
+from zosah_jax.sah.options import Options, is_learnt
+from zosah_jax.sah.samples import determined, sample_grid, settled
 from zosah_jax.sah.spectrum import held, newton_direction
 from zosah_jax.sah.subspaces import check_subspace_dim, choose_subspaces, default_period
-
-# Points of the fresh samples in units of the radius. Three unknowns need three; the paper's "small
-# grid" is read as the eight neighbours.
-_GRIDS = {
-    "minimal": np.array([(-1, 0), (0, -1), (1, 1)]),
-    "paper": np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]),
-}
+from zosah_jax.sah.unknowns import matrix_of, number_of, unknowns_of
 
 
 class SAHInfo(NamedTuple):
     """Diagnostics of the last step; nothing depends on them.
 
     Attributes:
-        eigenvalues: of each fitted 2x2 Hessian, largest first, before the floor, shape (m/2, 2).
-        gradient: estimated gradient in each subspace, shape (m/2, 2).
+        eigenvalues: of each fitted s x s Hessian, largest first, before the floor, shape (m/s, s).
+        gradient: estimated gradient in each subspace, shape (m/s, s).
     """
 
     eigenvalues: jax.Array
@@ -46,17 +57,19 @@ class SAHInfo(NamedTuple):
 
 
 class SAHState(NamedTuple):
-    """State of ZO-SAH. J = m/2; floats are in the working dtype, float32 or wider.
+    """State of ZO-SAH. J = m/s, s = 2 but for an option; floats are in the working dtype.
 
     Attributes:
         key: typed PRNG key, never advanced: the subspaces follow from it and the step.
         step: number k of the coming step, int32.
         period: T, int32.
-        subspaces: the coordinates of each W_j, leaves of shape (J, 2).
+        subspaces: the coordinates of each W_j, leaves of shape (J, s).
         cache: the values of the two preceding steps.
-        hessian: (a11, a12, a22) of each W_j as last fitted, shape (J, 3).
+        hessian: (a11, a12, a22) of each W_j as last fitted, shape (J, s (s + 1) / 2).
         noise: standard deviation of a value of f beside rounding, scalar; 0 until it is set.
         info: diagnostics.
+        isotropy: what is known of it; None unless the option asks for it.
+        coupling: what is known of the whole Hessian, shape (d, d); None unless pairs are learnt.
     """
 
     key: jax.Array
@@ -67,46 +80,62 @@ class SAHState(NamedTuple):
     hessian: jax.Array
     noise: jax.Array
     info: SAHInfo
+    isotropy: Isotropy | None = None
+    coupling: jax.Array | None = None
 
 
 def zosah_method(options: Options) -> Method:
     """ZO-SAH by the protocol of `method.py`."""
     switching = Round(partial(_ask_switching, options), partial(_tell_switching, options))
     following = Round(partial(_ask_following, options), partial(_tell_following, options))
-    return Method(partial(_init, options), ((switching,), (following,)), _kind)
+    kinds: tuple[tuple[Round, ...], ...] = ((switching,), (following,))
+    if options.isotropy is not None:
+        kinds += ((Round(partial(_ask_blind, options), partial(_tell_blind, options)),),)
+    return Method(partial(_init, options), kinds, partial(_kind, options))
 
 
 def _init(options: Options, params: Params) -> SAHState:
-    d = dimension(params)
-    pairs = check_subspace_dim(options.subspace_dim, d) // 2
-    choose_subspaces(options, params, 2 * pairs)  # a block that is too small is refused here
-    period = default_period(d) if options.period is None else options.period
+    d, dim = dimension(params), options.hessian_dim
     dtype = working_dtype(params)
+    subspaces = check_subspace_dim(options.subspace_dim, d, dim) // dim
+    choose_subspaces(options, params, dim * subspaces)  # what cannot be drawn is refused here
+    period = default_period(d, dim) if options.period is None else options.period
+    shape = (subspaces, dim)
     return SAHState(
         key=typed_key(options.key),
         step=jnp.zeros((), jnp.int32),
         period=jnp.asarray(period, jnp.int32),
-        subspaces=Address(jnp.zeros((pairs, 2), jnp.int32), jnp.zeros((pairs, 2), jnp.uint32)),
-        cache=empty_cache(pairs, len(_GRIDS[options.grid]), dtype),
-        hessian=jnp.zeros((pairs, 3), dtype),
+        subspaces=Address(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.uint32)),
+        cache=empty_cache(subspaces, len(sample_grid(options.grid, dim)), dtype, dim),
+        hessian=jnp.zeros((subspaces, number_of(dim)), dtype),
         noise=jnp.zeros((), dtype),
-        info=SAHInfo(jnp.zeros((pairs, 2), dtype), jnp.zeros((pairs, 2), dtype)),
+        info=SAHInfo(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)),
+        isotropy=None if options.isotropy is None else unknown_isotropy(dtype),
+        coupling=empty_coupling(params, dtype) if is_learnt(options.pairing) else None,
     )
 
 
-def _kind(state: SAHState) -> jax.Array:
-    """0 at a switching step, 1 at any other."""
-    return (state.step % state.period != 0).astype(jnp.int32)
+def _kind(options: Options, state: SAHState) -> jax.Array:
+    """0 at a switching step, 1 at any other, 2 at a switching step without fresh samples."""
+    following = (state.step % state.period != 0).astype(jnp.int32)
+    if options.isotropy is None or state.isotropy is None:
+        return following
+    blind = is_isotropic(state.isotropy, options.isotropy)
+    return jnp.where((following == 0) & blind, 2, following)
 
 
 # --- ask ------------------------------------------------------------------------------------------
 
 
+def _drawn(options: Options, state: SAHState, params: Params) -> Address:
+    """The subspaces of the period that begins."""
+    draw = choose_subspaces(options, params, state.subspaces.leaf.size, state.coupling)
+    return draw(state.key, state.step // state.period)
+
+
 def _ask_switching(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
     """The parameters, a forward probe a coordinate, and a grid in each new subspace."""
-    pairs = len(state.subspaces.leaf)
-    draw = choose_subspaces(options, params, 2 * pairs)
-    subspaces = draw(state.key, state.step // state.period)
+    subspaces = _drawn(options, state, params)
     position = gather(params, subspaces)
     relative = sample_radius(
         precision(params),
@@ -116,7 +145,7 @@ def _ask_switching(options: Options, state: SAHState, params: Params) -> Coordin
     )
     relative = jnp.where(state.noise > 0, _noisy_length(state), relative)
     radius = step_length(position, options.radius, relative)
-    grid = jnp.asarray(_GRIDS[options.grid], radius.dtype)
+    grid = jnp.asarray(sample_grid(options.grid, options.hessian_dim), radius.dtype)
     offset = grid[None] * radius[:, None, :]
     forward = _diagonal(_forward(options, state, params, position))
     return _probes(subspaces, jnp.concatenate([forward, offset], axis=1))
@@ -124,21 +153,32 @@ def _ask_switching(options: Options, state: SAHState, params: Params) -> Coordin
 
 def _ask_following(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
     """The parameters and a forward probe a coordinate, each of one coordinate: cheap to answer."""
-    subspaces = Address(*(x.reshape(-1, 1) for x in state.subspaces))
-    length = _forward(options, state, params, gather(params, state.subspaces))
-    return _probes(subspaces, length.reshape(-1, 1, 1))
+    return _ask_forward(options, state, params, state.subspaces)
+
+
+def _ask_blind(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
+    """The same in new subspaces."""
+    return _ask_forward(options, state, params, _drawn(options, state, params))
+
+
+def _ask_forward(
+    options: Options, state: SAHState, params: Params, subspaces: Address
+) -> CoordinateProbes:
+    length = _forward(options, state, params, gather(params, subspaces))
+    alone = Address(*(x.reshape(-1, 1) for x in subspaces))
+    return _probes(alone, length.reshape(-1, 1, 1))
 
 
 def _forward(options: Options, state: SAHState, params: Params, position: jax.Array) -> jax.Array:
-    """Lengths of the forward probes, shape (J, 2)."""
+    """Lengths of the forward probes, shape (J, s)."""
     rounding = jnp.asarray(precision(params) ** 0.5, position.dtype)
     relative = jnp.where(state.noise > 0, _noisy_length(state), rounding)
     return step_length(position, options.smoothing, relative)
 
 
 def _diagonal(length: jax.Array) -> jax.Array:
-    """Offsets (J, 2, 2) of forward probes of these lengths (J, 2)."""
-    return length[:, :, None] * jnp.eye(2, dtype=length.dtype)[None]
+    """Offsets (J, s, s) of forward probes of these lengths (J, s)."""
+    return length[:, :, None] * jnp.eye(length.shape[-1], dtype=length.dtype)[None]
 
 
 def _noisy_length(state: SAHState) -> jax.Array:
@@ -160,14 +200,21 @@ def _probes(subspaces: Address, offset: jax.Array) -> CoordinateProbes:
 # --- tell -----------------------------------------------------------------------------------------
 
 
+class _Fitted(NamedTuple):
+    """What the values say of every quadratic: slopes, A, and which coordinates lack something."""
+
+    gradient: jax.Array
+    hessian: jax.Array
+    lacks: jax.Array
+
+
 def _seen(params: Params, subspaces: Address, offset: jax.Array, values: jax.Array) -> Visit:
-    """What was seen around the parameters at these offsets in each subspace, shape (J, n, 2)."""
-    pairs, samples, _ = offset.shape
+    """What was seen around the parameters at these offsets in each subspace, shape (J, n, s)."""
     return Visit(
         position=gather(params, subspaces),
         base=values[0],
         offset=offset,
-        value=values[1:].reshape(pairs, samples),
+        value=values[1:].reshape(offset.shape[:2]),
     )
 
 
@@ -182,29 +229,24 @@ def _tell_switching(
     probes: CoordinateProbes,
     values: jax.Array,
 ) -> Told:
-    pairs = len(state.subspaces.leaf)
-    samples = (len(probes) - 1) // pairs
+    count, dim = state.subspaces.leaf.shape
+    samples = (len(probes) - 1) // count
     subspaces = Address(*(x[1::samples] for x in probes.address))
-    visit = _seen(params, subspaces, probes.offset[1:].reshape(pairs, samples, 2), values)
-    now, fresh = _part(visit, slice(0, 2)), _part(visit, slice(2, None))
-    differences = _differences(now)
-    known = determined(fresh, differences)
-    gradient, hessian = _fit(options, state, params, now, [fresh], None)
-    hessian = settled(hessian, known)
-    missing = ~jnp.isfinite(differences) | ~known.diagonal
-    if dimension(params) == 2:  # there is no other pair, and so nothing to forget
-        gradient, hessian, missing = jax.tree.map(
-            partial(jnp.where, known.complete | ~jnp.any(state.hessian != 0)),
-            (gradient, hessian, missing),
-            _completed(options, state, params, now, fresh, subspaces),
-        )
+    visit = _seen(params, subspaces, probes.offset[1:].reshape(count, samples, dim), values)
+    now, fresh = _part(visit, slice(0, dim)), _part(visit, slice(dim, None))
+    known = determined(fresh, _differences(now))
+    gradient, hessian, lacks = _fit(options, state, params, now, [fresh], None)
+    fitted = _Fitted(gradient, settled(hessian, known), lacks | ~known.diagonal)
+    if dimension(params) == dim:  # there is no other subspace, and so nothing to forget
+        whole = jnp.all(known.unknown) | ~jnp.any(state.hessian != 0)
+        again = _completed(options, state, params, now, fresh, subspaces)
+        fitted = jax.tree.map(partial(jnp.where, whole), fitted, again)
     told = _newton(
         options,
-        state._replace(subspaces=subspaces, cache=begin(now, fresh)),
+        state._replace(subspaces=subspaces, cache=begin(state.cache, now, fresh)),
+        params,
         now,
-        gradient,
-        hessian,
-        missing,
+        fitted,
         bound=None if probes.bound is None else probes.bound[1::samples],
     )
     return _or_retreat(told, state, params, next_step=state.step)
@@ -217,25 +259,17 @@ def _completed(
     now: Visit,
     fresh: Visit,
     subspaces: Address,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Gradient, A and missing slopes of the same pair as before, by what was seen of it then."""
-    swapped = jnp.any(
-        (state.subspaces.leaf != subspaces.leaf) | (state.subspaces.index != subspaces.index)
-    )
-    turned = jax.tree.map(
-        lambda visit: visit._replace(
-            position=visit.position[:, ::-1], offset=visit.offset[..., ::-1]
-        ),
-        [state.cache.previous, state.cache.before],
-        is_leaf=lambda node: isinstance(node, Visit),
-    )
-    cached, hessian = jax.tree.map(
-        partial(jnp.where, swapped),
-        (turned, state.hessian[:, ::-1]),
-        ([state.cache.previous, state.cache.before], state.hessian),
-    )
-    gradient, hessian = _fit(options, state, params, now, [fresh, *cached], hessian)
-    return gradient, hessian, ~jnp.isfinite(_differences(now))
+) -> _Fitted:
+    """The fit in the only subspace there is, with what was seen in it before the switch."""
+    old = jax.tree.map(lambda x: x[0], state.subspaces)
+    same = [new[0][:, None] == there[None, :] for new, there in zip(subspaces, old, strict=True)]
+    order = jnp.argmax(same[0] & same[1], axis=1)  # it may come in another one
+    cached = [
+        visit._replace(position=visit.position[:, order], offset=visit.offset[..., order])
+        for visit in (state.cache.previous, state.cache.before)
+    ]
+    previous = unknowns_of(matrix_of(state.hessian)[:, order][:, :, order])
+    return _fit(options, state, params, now, [fresh, *cached], previous)
 
 
 def _tell_following(
@@ -245,19 +279,44 @@ def _tell_following(
     probes: CoordinateProbes,
     values: jax.Array,
 ) -> Told:
-    offset = _diagonal(probes.offset[1:].reshape(-1, 2))
-    now = _seen(params, state.subspaces, offset, values)
-    gradient, hessian = _fit(options, state, params, now, list(state.cache), state.hessian)
+    shape = state.subspaces.leaf.shape
+    now = _seen(params, state.subspaces, _diagonal(probes.offset[1:].reshape(shape)), values)
+    fitted = _fit(options, state, params, now, list(state.cache), state.hessian)
     told = _newton(
         options,
         state._replace(cache=push(state.cache, now)),
+        params,
         now,
-        gradient,
-        hessian,
-        missing=~jnp.isfinite(_differences(now)),
-        bound=None if probes.bound is None else probes.bound[1:].reshape(-1, 2),
+        fitted,
+        bound=None if probes.bound is None else probes.bound[1:].reshape(shape),
+        before=state.cache.previous,
     )
     return _or_retreat(told, state, params, next_step=state.step + 1)
+
+
+def _tell_blind(
+    options: Options,
+    state: SAHState,
+    params: Params,
+    probes: CoordinateProbes,
+    values: jax.Array,
+) -> Told:
+    """A gradient step by the mean curvature, in new subspaces."""
+    shape = state.subspaces.leaf.shape
+    subspaces = Address(*(x[1:].reshape(shape) for x in probes.address))
+    now = _seen(params, subspaces, _diagonal(probes.offset[1:].reshape(shape)), values)
+    hessian, differences = round_hessian(state.hessian), _differences(now)
+    gradient = slopes(differences, _lengths(now), hessian, options.fit)
+    told = _newton(
+        options,
+        state._replace(subspaces=subspaces, cache=begin(state.cache, now, None)),
+        params,
+        now,
+        _Fitted(gradient, hessian, ~jnp.isfinite(differences)),
+        bound=None if probes.bound is None else probes.bound[1:].reshape(shape),
+        blind=True,
+    )
+    return _or_retreat(told, state, params, next_step=state.step)
 
 
 def _or_retreat(told: Told, state: SAHState, params: Params, *, next_step: jax.Array) -> Told:
@@ -274,7 +333,7 @@ def _or_retreat(told: Told, state: SAHState, params: Params, *, next_step: jax.A
     def unless_lost(new: Any, old: Any) -> Any:
         return jax.tree.map(lambda n, o: jnp.where(lost, o, n), new, old)
 
-    changed = ("step", "subspaces", "cache", "hessian", "info")
+    changed = ("step", "subspaces", "cache", "hessian", "info", "isotropy", "coupling")
     before = state._replace(step=next_step)
     after = {
         name: unless_lost(getattr(told.state, name), getattr(before, name)) for name in changed
@@ -287,8 +346,14 @@ def _differences(now: Visit) -> jax.Array:
 
 
 def _lengths(now: Visit) -> jax.Array:
-    """Lengths of the forward probes, shape (J, 2)."""
+    """Lengths of the forward probes, shape (J, s)."""
     return jnp.diagonal(now.offset, axis1=1, axis2=2)
+
+
+def _noise_of_values(state: SAHState, params: Params, now: Visit) -> jax.Array:
+    """Standard deviation of a value: that of its rounding, or more."""
+    largest = jnp.max(jnp.where(jnp.isfinite(now.value), jnp.abs(now.value), 0))
+    return jnp.maximum(precision(params) * largest, state.noise)
 
 
 def _fit(
@@ -298,46 +363,83 @@ def _fit(
     now: Visit,
     samples: list[Visit],
     previous: jax.Array | None,
-) -> tuple[jax.Array, jax.Array]:
-    """Gradient and A of every pair's quadratic."""
-    largest = jnp.max(jnp.where(jnp.isfinite(now.value), jnp.abs(now.value), 0))
-    noise = jnp.maximum(precision(params) * largest, state.noise)
-    return fit_hessian(
+) -> _Fitted:
+    """Every subspace's quadratic."""
+    differences = _differences(now)
+    gradient, hessian = fit_hessian(
         [equations(visit, now.position, now.base, options.cached) for visit in samples],
-        _differences(now),
+        differences,
         _lengths(now),
         previous,
         fit=options.fit,
         prior=options.prior,
         ridge=options.ridge,
-        noise=noise,
+        noise=_noise_of_values(state, params, now),
     )
+    return _Fitted(gradient, hessian, ~jnp.isfinite(differences))
 
 
 def _newton(
     options: Options,
     state: SAHState,
+    params: Params,
     now: Visit,
-    gradient: jax.Array,
-    hessian: jax.Array,
-    missing: jax.Array,
+    fitted: _Fitted,
+    *,
     bound: jax.Array | None,
+    before: Visit | None = None,
+    blind: bool = False,
 ) -> Told:
-    """Step to every quadratic's minimum, but for coordinates of which something is missing.
+    """Step to every quadratic's minimum, but for coordinates that lack something.
 
     One at a bound that f falls beyond stays, too.
     """
-    stays = missing
+    gradient, hessian, stays = fitted
     if bound is not None:
         stays |= bound.astype(gradient.dtype) * gradient < 0
     # what noise of the values makes of a second difference over the probes' length
     lengths = _lengths(now)
     shortest = jnp.min(jnp.abs(lengths), initial=jnp.inf, where=lengths != 0)
-    slope, curvature = held(gradient, hessian, stays)
     direction, eigenvalues = newton_direction(
-        slope, curvature, options.eigenvalue_floor, options.floor, 2 * state.noise / shortest**2
+        *held(gradient, hessian, stays),
+        options.eigenvalue_floor,
+        options.floor,
+        2 * state.noise / shortest**2,
     )
     state = state._replace(
         step=state.step + 1, hessian=hessian, info=SAHInfo(eigenvalues, gradient)
     )
+    if state.isotropy is not None:
+        state = state._replace(isotropy=_isotropy(state.isotropy, eigenvalues, before, blind))
+    if state.coupling is not None:
+        state = state._replace(coupling=_coupling(state, params, now, before))
     return Told(CoordinateUpdate(state.subspaces, direction), state, now.base)
+
+
+def _isotropy(
+    seen: Isotropy, eigenvalues: jax.Array, before: Visit | None, blind: bool
+) -> Isotropy:
+    """What is known of isotropy after a step: a switching one begins a period, blind or not."""
+    if blind:
+        return seen._replace(blind=seen.blind + 1)
+    if before is None:
+        seen = seen._replace(blind=jnp.zeros_like(seen.blind))
+    return after_fit(seen, eigenvalues)
+
+
+def _coupling(state: SAHState, params: Params, now: Visit, before: Visit | None) -> jax.Array:
+    """What is known of the whole Hessian after a step, `before` the one before it in V, if any."""
+    assert state.coupling is not None
+    place, hessian = place_of(params, state.subspaces), state.hessian
+    if before is None:
+        return learnt(state.coupling, place, hessian)
+    noise = _noise_of_values(state, params, now) / jnp.max(jnp.abs(_lengths(now)))
+    size = jnp.sqrt(jnp.mean(hessian**2))
+    return learnt(
+        state.coupling,
+        place,
+        hessian,
+        now.position - before.position,
+        _differences(now) - _differences(before),
+        jnp.where(size > 0, 2 * noise / jnp.where(size > 0, size, 1), 0) ** 2,
+    )
