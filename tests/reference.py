@@ -4,7 +4,7 @@ Nothing of the library or of JAX is used. Random draws come in from outside: the
 every period's pairs, or the directions of every step.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
@@ -30,6 +30,9 @@ class Memory:
     fresh: Visit | None = None
     hessian: list[np.ndarray] = field(default_factory=list)  # unknowns of A, for every group
     groups: list[list[int]] = field(default_factory=list)
+    condition: float = np.inf
+    blind: int = 0  # periods begun without fresh samples since the last with them
+    coupling: np.ndarray | None = None
 
     def visits(self):
         return [visit for visit in (self.previous, self.before, self.fresh) if visit is not None]
@@ -51,7 +54,7 @@ def matrix(a, s):
     return full
 
 
-def sah_trajectory(f, x0, periods, steps, learning_rate, options, plain=()):
+def sah_trajectory(f, x0, periods, steps, learning_rate, options, memories=None):
     """Points x_0 .. x_steps of ZO-SAH.
 
     Args:
@@ -61,16 +64,20 @@ def sah_trajectory(f, x0, periods, steps, learning_rate, options, plain=()):
         steps: number of steps, those without a base value included.
         learning_rate: eta.
         options: period, smoothing, radius, eigenvalue_floor, floor, cached, fit, prior, ridge,
-            grid, by the names and readings of the library; lengths absolute.
-        plain: numbers of the steps that switch without fresh samples.
+            grid, by the names and readings of the library; lengths absolute. isotropy may be left
+            out.
+        memories: a list that a copy of what is known before every step is appended to.
     """
     x, memory, k = np.array(x0, float), Memory(), 0
+    memory.coupling = np.zeros((x.size, x.size))
     points = [x]
-    for number in range(steps):
+    for _ in range(steps):
+        if memories is not None:
+            memories.append(replace(memory, coupling=memory.coupling.copy()))
         base, switching = f(x), k % options["period"] == 0
         if np.isfinite(base):
             groups = [list(map(int, group)) for group in periods[k // options["period"]]]
-            v = sah_step(f, x, base, groups, memory, switching, options, number in plain)
+            v = sah_step(f, x, base, groups, memory, switching, options)
             k += 1
         else:  # a switch is put off
             v = retreat(x, memory)
@@ -88,8 +95,10 @@ def retreat(x, memory):
     return v
 
 
-def sah_step(f, x, base, groups, memory, switching, options, plain=False):
+def sah_step(f, x, base, groups, memory, switching, options):
     s = len(groups[0])
+    most = options.get("isotropy")
+    plain = switching and most is not None and memory.condition <= most and memory.blind < 8
     now = Visit(x, base, [forward_samples(f, x, group, options) for group in groups])
     noise = EPSILON * max(
         (abs(v) for samples in now.samples for _, v in samples if np.isfinite(v)), default=0.0
@@ -101,7 +110,7 @@ def sah_step(f, x, base, groups, memory, switching, options, plain=False):
         if len(x) == s and memory.groups and lacking(fresh, groups, now, options):
             # there is but one group, and nothing of it is forgotten
             order = [memory.groups[0].index(i) for i in groups[0]]
-            visits = [fresh, *(reordered(visit, order) for visit in memory.visits()[:2])]
+            visits = [fresh, *(reordered(visit, order) for visit in memory.visits())]
             full = matrix(memory.hessian[0], s)[np.ix_(order, order)]
             previous = [np.array([full[place] for place in unknowns(s)])]
     if switching and plain:
@@ -127,9 +136,51 @@ def sah_step(f, x, base, groups, memory, switching, options, plain=False):
     ]
     gradients = [np.where(stay, 0.0, g) for g, stay in zip(gradients, stays, strict=True)]
 
+    learn(memory, now, groups, hessians, switching)
+    memory.blind = memory.blind + 1 if plain else 0 if switching else memory.blind
+    if not plain:
+        values = np.concatenate([np.linalg.eigvalsh(matrix(a, s)) for a in held])
+        found = values.max() / values.min() if values.min() > 0 else np.inf
+        was = memory.condition if np.isfinite(memory.condition * found) else found
+        memory.condition = max(found, (was * found) ** 0.5)
+
     memory.before, memory.fresh = (None, fresh) if switching else (memory.previous, None)
     memory.previous, memory.hessian, memory.groups = now, hessians, groups
     return newton(gradients, held, groups, x.size, options)
+
+
+def learn(memory, now, groups, hessians, switching):
+    """The least symmetric change of C that explains a move in V, then the blocks as fitted."""
+    if not switching:
+        v = np.concatenate(groups)
+        s = now.x[v] - memory.previous.x[v]
+        y = np.concatenate([differences(now, j)[0] for j in range(len(groups))])
+        y = y - np.concatenate([differences(memory.previous, j)[0] for j in range(len(groups))])
+        r = np.nan_to_num(y - memory.coupling[np.ix_(v, v)] @ s, nan=0.0)
+        if s @ s > 0:
+            change = (np.outer(r, s) + np.outer(s, r)) / (s @ s)
+            change -= (r @ s) * np.outer(s, s) / (s @ s) ** 2
+            memory.coupling[np.ix_(v, v)] += change
+    for group, a in zip(groups, hessians, strict=True):
+        memory.coupling[np.ix_(group, group)] = matrix(a, len(group))
+
+
+def matched(coupling, first, ties, s):
+    """Groups of s coordinates: to the next of `first` that is free, its strongest partners."""
+    size = np.sqrt(np.abs(np.diag(coupling)))
+    both = np.outer(size, size)
+    strength = np.divide(np.abs(coupling), both, out=np.zeros_like(both), where=both > 0)
+    strength = np.minimum(strength, 1) + 1e-3 * ties
+    free, groups = list(range(len(size))), []
+    for _ in range(len(first) // s):
+        group = [next(int(i) for i in first if i in free)]
+        free.remove(group[0])
+        for _ in range(s - 1):
+            partner = max(free, key=lambda i: max(strength[j, i] for j in group))
+            free.remove(partner)
+            group.append(partner)
+        groups.append(group)
+    return groups
 
 
 def differences(visit, j):

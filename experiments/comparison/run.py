@@ -14,6 +14,7 @@ from experiments.comparison.lanes import run_lanes
 from experiments.comparison.settings import DOCUMENTED, Candidate, Entrant, entrants
 from experiments.curves import Curve, values_to_reach
 from experiments.logistic_regression.problem import (
+    Gap,
     Problem,
     gap_closed,
     prepare,
@@ -183,9 +184,11 @@ def _scores(
     ]
 
 
-def mean_price(problem: Problem, curve: Curve, values: int) -> float:
+def mean_price(
+    problem: Gap, curve: Curve, values: int, fractions: tuple[float, ...] = FRACTIONS
+) -> float:
     """Geometric mean, over the parts of the gap, of the values to close them, in units of d."""
-    reached = [values_to_reach(curve, target(problem, fraction)) for fraction in FRACTIONS]
+    reached = [values_to_reach(curve, target(problem, fraction)) for fraction in fractions]
     prices = [NOT_REACHED * values if price is None else price for price in reached]
     return float(np.exp(np.mean(np.log(prices))) / problem.dimension)
 

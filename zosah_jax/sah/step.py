@@ -14,190 +14,30 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from zosah_jax.checks import typed_key
 from zosah_jax.method import Method, Round, Told
-from zosah_jax.params import (
-    Address,
-    Params,
-    dimension,
-    gather,
-    place_of,
-    precision,
-    working_dtype,
-)
+from zosah_jax.params import Address, Params, dimension, gather, place_of, precision
 from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
-from zosah_jax.sah.cache import Cache, Visit, begin, empty_cache, push
-from zosah_jax.sah.coupling import empty_coupling, learnt
-from zosah_jax.sah.gradient import forward_differences, noisy_length, sample_radius, step_length
+from zosah_jax.sah.ask import ask_blind, ask_following, ask_switching, diagonal_offsets
+from zosah_jax.sah.cache import Visit, begin, push
+from zosah_jax.sah.coupling import learnt
+from zosah_jax.sah.gradient import forward_differences
 from zosah_jax.sah.hessian import equations, fit_hessian, slopes
-from zosah_jax.sah.isotropy import (
-    Isotropy,
-    after_fit,
-    is_isotropic,
-    round_hessian,
-    unknown_isotropy,
-)
-from zosah_jax.sah.options import Options, is_learnt
-from zosah_jax.sah.samples import determined, sample_grid, settled
+from zosah_jax.sah.isotropy import Isotropy, after_fit, round_hessian
+from zosah_jax.sah.options import Options
+from zosah_jax.sah.samples import determined, settled
 from zosah_jax.sah.spectrum import held, newton_direction
-from zosah_jax.sah.subspaces import check_subspace_dim, choose_subspaces, default_period
-from zosah_jax.sah.unknowns import matrix_of, number_of, unknowns_of
-
-
-class SAHInfo(NamedTuple):
-    """Diagnostics of the last step; nothing depends on them.
-
-    Attributes:
-        eigenvalues: of each fitted s x s Hessian, largest first, before the floor, shape (m/s, s).
-        gradient: estimated gradient in each subspace, shape (m/s, s).
-    """
-
-    eigenvalues: jax.Array
-    gradient: jax.Array
-
-
-class SAHState(NamedTuple):
-    """State of ZO-SAH. J = m/s, s = 2 but for an option; floats are in the working dtype.
-
-    Attributes:
-        key: typed PRNG key, never advanced: the subspaces follow from it and the step.
-        step: number k of the coming step, int32.
-        period: T, int32.
-        subspaces: the coordinates of each W_j, leaves of shape (J, s).
-        cache: the values of the two preceding steps.
-        hessian: (a11, a12, a22) of each W_j as last fitted, shape (J, s (s + 1) / 2).
-        noise: standard deviation of a value of f beside rounding, scalar; 0 until it is set.
-        info: diagnostics.
-        isotropy: what is known of it; None unless the option asks for it.
-        coupling: what is known of the whole Hessian, shape (d, d); None unless pairs are learnt.
-    """
-
-    key: jax.Array
-    step: jax.Array
-    period: jax.Array
-    subspaces: Address
-    cache: Cache
-    hessian: jax.Array
-    noise: jax.Array
-    info: SAHInfo
-    isotropy: Isotropy | None = None
-    coupling: jax.Array | None = None
+from zosah_jax.sah.state import SAHInfo, SAHState, initial_state, kind_of
+from zosah_jax.sah.unknowns import matrix_of, unknowns_of
 
 
 def zosah_method(options: Options) -> Method:
     """ZO-SAH by the protocol of `method.py`."""
-    switching = Round(partial(_ask_switching, options), partial(_tell_switching, options))
-    following = Round(partial(_ask_following, options), partial(_tell_following, options))
+    switching = Round(partial(ask_switching, options), partial(_tell_switching, options))
+    following = Round(partial(ask_following, options), partial(_tell_following, options))
     kinds: tuple[tuple[Round, ...], ...] = ((switching,), (following,))
     if options.isotropy is not None:
-        kinds += ((Round(partial(_ask_blind, options), partial(_tell_blind, options)),),)
-    return Method(partial(_init, options), kinds, partial(_kind, options))
-
-
-def _init(options: Options, params: Params) -> SAHState:
-    d, dim = dimension(params), options.hessian_dim
-    dtype = working_dtype(params)
-    subspaces = check_subspace_dim(options.subspace_dim, d, dim) // dim
-    choose_subspaces(options, params, dim * subspaces)  # what cannot be drawn is refused here
-    period = default_period(d, dim) if options.period is None else options.period
-    shape = (subspaces, dim)
-    return SAHState(
-        key=typed_key(options.key),
-        step=jnp.zeros((), jnp.int32),
-        period=jnp.asarray(period, jnp.int32),
-        subspaces=Address(jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.uint32)),
-        cache=empty_cache(subspaces, len(sample_grid(options.grid, dim)), dtype, dim),
-        hessian=jnp.zeros((subspaces, number_of(dim)), dtype),
-        noise=jnp.zeros((), dtype),
-        info=SAHInfo(jnp.zeros(shape, dtype), jnp.zeros(shape, dtype)),
-        isotropy=None if options.isotropy is None else unknown_isotropy(dtype),
-        coupling=empty_coupling(params, dtype) if is_learnt(options.pairing) else None,
-    )
-
-
-def _kind(options: Options, state: SAHState) -> jax.Array:
-    """0 at a switching step, 1 at any other, 2 at a switching step without fresh samples."""
-    following = (state.step % state.period != 0).astype(jnp.int32)
-    if options.isotropy is None or state.isotropy is None:
-        return following
-    blind = is_isotropic(state.isotropy, options.isotropy)
-    return jnp.where((following == 0) & blind, 2, following)
-
-
-# --- ask ------------------------------------------------------------------------------------------
-
-
-def _drawn(options: Options, state: SAHState, params: Params) -> Address:
-    """The subspaces of the period that begins."""
-    draw = choose_subspaces(options, params, state.subspaces.leaf.size, state.coupling)
-    return draw(state.key, state.step // state.period)
-
-
-def _ask_switching(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
-    """The parameters, a forward probe a coordinate, and a grid in each new subspace."""
-    subspaces = _drawn(options, state, params)
-    position = gather(params, subspaces)
-    relative = sample_radius(
-        precision(params),
-        state.cache.previous.base,
-        state.hessian,
-        symmetric=options.grid == "paper",
-    )
-    relative = jnp.where(state.noise > 0, _noisy_length(state), relative)
-    radius = step_length(position, options.radius, relative)
-    grid = jnp.asarray(sample_grid(options.grid, options.hessian_dim), radius.dtype)
-    offset = grid[None] * radius[:, None, :]
-    forward = _diagonal(_forward(options, state, params, position))
-    return _probes(subspaces, jnp.concatenate([forward, offset], axis=1))
-
-
-def _ask_following(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
-    """The parameters and a forward probe a coordinate, each of one coordinate: cheap to answer."""
-    return _ask_forward(options, state, params, state.subspaces)
-
-
-def _ask_blind(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
-    """The same in new subspaces."""
-    return _ask_forward(options, state, params, _drawn(options, state, params))
-
-
-def _ask_forward(
-    options: Options, state: SAHState, params: Params, subspaces: Address
-) -> CoordinateProbes:
-    length = _forward(options, state, params, gather(params, subspaces))
-    alone = Address(*(x.reshape(-1, 1) for x in subspaces))
-    return _probes(alone, length.reshape(-1, 1, 1))
-
-
-def _forward(options: Options, state: SAHState, params: Params, position: jax.Array) -> jax.Array:
-    """Lengths of the forward probes, shape (J, s)."""
-    rounding = jnp.asarray(precision(params) ** 0.5, position.dtype)
-    relative = jnp.where(state.noise > 0, _noisy_length(state), rounding)
-    return step_length(position, options.smoothing, relative)
-
-
-def _diagonal(length: jax.Array) -> jax.Array:
-    """Offsets (J, s, s) of forward probes of these lengths (J, s)."""
-    return length[:, :, None] * jnp.eye(length.shape[-1], dtype=length.dtype)[None]
-
-
-def _noisy_length(state: SAHState) -> jax.Array:
-    return noisy_length(state.noise, state.cache.previous.base, state.hessian)
-
-
-def _probes(subspaces: Address, offset: jax.Array) -> CoordinateProbes:
-    """The base probe, then n probes in each of K subspaces of dimension s: offsets (K, n, s)."""
-    _, samples, dim = offset.shape
-
-    def each(x: jax.Array) -> jax.Array:
-        return jnp.concatenate([x[:1], jnp.repeat(x, samples, axis=0)])
-
-    flat = offset.reshape(-1, dim)
-    address = Address(each(subspaces.leaf), each(subspaces.index))
-    return CoordinateProbes(address, jnp.concatenate([jnp.zeros_like(flat[:1]), flat]))
-
-
-# --- tell -----------------------------------------------------------------------------------------
+        kinds += ((Round(partial(ask_blind, options), partial(_tell_blind, options)),),)
+    return Method(partial(initial_state, options), kinds, partial(kind_of, options))
 
 
 class _Fitted(NamedTuple):
@@ -266,7 +106,7 @@ def _completed(
     order = jnp.argmax(same[0] & same[1], axis=1)  # it may come in another one
     cached = [
         visit._replace(position=visit.position[:, order], offset=visit.offset[..., order])
-        for visit in (state.cache.previous, state.cache.before)
+        for visit in state.cache
     ]
     previous = unknowns_of(matrix_of(state.hessian)[:, order][:, :, order])
     return _fit(options, state, params, now, [fresh, *cached], previous)
@@ -280,7 +120,7 @@ def _tell_following(
     values: jax.Array,
 ) -> Told:
     shape = state.subspaces.leaf.shape
-    now = _seen(params, state.subspaces, _diagonal(probes.offset[1:].reshape(shape)), values)
+    now = _seen(params, state.subspaces, diagonal_offsets(probes.offset[1:].reshape(shape)), values)
     fitted = _fit(options, state, params, now, list(state.cache), state.hessian)
     told = _newton(
         options,
@@ -304,7 +144,7 @@ def _tell_blind(
     """A gradient step by the mean curvature, in new subspaces."""
     shape = state.subspaces.leaf.shape
     subspaces = Address(*(x[1:].reshape(shape) for x in probes.address))
-    now = _seen(params, subspaces, _diagonal(probes.offset[1:].reshape(shape)), values)
+    now = _seen(params, subspaces, diagonal_offsets(probes.offset[1:].reshape(shape)), values)
     hessian, differences = round_hessian(state.hessian), _differences(now)
     gradient = slopes(differences, _lengths(now), hessian, options.fit)
     told = _newton(

@@ -150,10 +150,15 @@ def draw_coupled(
     Returns:
         Address of shape (m/s, s).
     """
-    key_sweep, key_ties = jax.random.split(key)
-    first = _sweep(key_sweep, number, dimension(params), m)
-    ties = jax.random.uniform(jax.random.fold_in(key_ties, number), (dimension(params),))
+    first, ties = draw_first(key, number, dimension(params), m)
     return address_of(params, matched(coupling, first, ties.astype(coupling.dtype), dim))
+
+
+def draw_first(key: jax.Array, number: jax.Array, d: int, m: int) -> tuple[jax.Array, jax.Array]:
+    """Places that groups may begin with, uint32 (m,), and random numbers for ties, (d,)."""
+    key_sweep, key_ties = jax.random.split(key)
+    ties = jax.random.uniform(jax.random.fold_in(key_ties, number), (d,))
+    return _sweep(key_sweep, number, d, m), ties
 
 
 def check_groups(groups: Any, d: int) -> np.ndarray:
