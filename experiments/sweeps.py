@@ -148,7 +148,7 @@ def second_differences(period: int) -> Constructor:
     """
 
     def constructor(**options: Any) -> optax.GradientTransformationExtraArgs:
-        given = {"eigenvalue_floor": 0.03} | options
+        given: dict[str, Any] = {"eigenvalue_floor": 0.03} | options
         method = zosah_method(
             Options(
                 subspace_dim=None,

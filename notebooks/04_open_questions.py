@@ -89,9 +89,9 @@ plt.show()
 # ## (b) The fit switched off
 #
 # Where all curvatures are alike, one number is the whole Hessian. `isotropy=3` begins a period
-# without fresh samples as long as the blocks that were fitted last have a condition of at most 3. It
-# goes on watching: the values of the steps that follow are fitted all the same, as they cost nothing,
-# and one period in nine has fresh samples.
+# without fresh samples as long as the blocks that were fitted last have a condition of at most 3.
+# It goes on watching: the values of the steps that follow are fitted all the same, as they cost
+# nothing, and one period in nine has fresh samples.
 
 # %%
 figure, axes = plt.subplots(figsize=(8, 4.5))
@@ -105,8 +105,8 @@ plt.show()
 #
 # The worst case for random pairs: a quadratic of 24 parameters whose Hessian is twelve 2x2 blocks,
 # strongly coupled (0.95), in hidden places. Random pairs mostly miss them. Given the blocks, a
-# period solves what it touches. In between, `pairing="learnt"` keeps an estimate of the whole Hessian:
-# a step in V and the change of the gradient there are a secant pair, for nothing.
+# period solves what it touches. In between, `pairing="learnt"` keeps an estimate of the whole
+# Hessian: a step in V and the change of the gradient there are a secant pair, for nothing.
 
 # %%
 SIZE = 24

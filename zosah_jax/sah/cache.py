@@ -57,7 +57,8 @@ def empty_visit(subspaces: int, samples: int, dtype: jax.typing.DTypeLike, dim: 
 
 
 def _emptied(visit: Visit) -> Visit:
-    return empty_visit(*visit.value.shape, visit.value.dtype, visit.offset.shape[-1])
+    subspaces, samples, dim = visit.offset.shape
+    return empty_visit(subspaces, samples, visit.value.dtype, dim)
 
 
 def begin(cache: Cache, now: Visit, fresh: Visit | None) -> Cache:

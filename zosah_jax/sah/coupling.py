@@ -94,7 +94,8 @@ def matched(coupling: jax.Array, first: jax.Array, ties: jax.Array, dim: int) ->
         found = jnp.abs(coupling[place]) / jnp.where(both > 0, both, jnp.inf)
         return jnp.minimum(found, 1) + _TIE * ties
 
-    def grown(free: jax.Array, _: None) -> tuple[jax.Array, jax.Array]:
+    def grown(free: jax.Array, nothing: None) -> tuple[jax.Array, jax.Array]:
+        del nothing
         begin = first[jnp.argmax(free[first])]
         group, reach, free = [begin], strength(begin), free.at[begin].set(False)
         for _ in range(dim - 1):

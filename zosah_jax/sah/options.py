@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import jax
+import jax.core
 import numpy as np
 
 from zosah_jax.blocks import BlockOrder, BlockRule, check_blocks
