@@ -19,10 +19,13 @@ from test_trajectory import (
 )
 
 import zosah_jax
+from zosah_jax.method import values_per_step
 from zosah_jax.sah.cache import Visit
+from zosah_jax.sah.isotropy import LOOK_AGAIN, Isotropy, is_isotropic, unknown_isotropy
+from zosah_jax.sah.options import Options
 from zosah_jax.sah.samples import determined, sample_grid, settled
+from zosah_jax.sah.step import zosah_method
 from zosah_jax.sah.subspaces import draw_first, draw_groups
-from zosah_jax.sah.unknowns import matrix_of, unknowns_of
 
 STEPS, LEAST = 60, 1e-8
 
@@ -82,7 +85,10 @@ def test_what_samples_determine_is_a_matter_of_rank(x64, kind, s):
     value = np.where(draw.random(offset.shape[:2]) < 0.4, np.nan, 1.0)
     slope = np.where(draw.random((count, s)) < 0.1, np.nan, 1.0)
     visit = Visit(np.zeros((count, s)), np.float64(0), offset, value)
-    known = jax.jit(determined)(jax.tree.map(jnp.asarray, visit), jnp.asarray(slope))
+    hessian = draw.normal(size=(count, s * (s + 1) // 2))
+    known, guess = jax.jit(lambda v, g, a: ((k := determined(v, g)), settled(a, k)))(
+        jax.tree.map(jnp.asarray, visit), jnp.asarray(slope), jnp.asarray(hessian)
+    )
     for j in range(count):
         samples = reference.Visit(np.zeros(s), 0.0, [list(zip(offset[j], value[j], strict=True))])
         reading = {"cached": "centred", "fit": "paper"}
@@ -90,32 +96,36 @@ def test_what_samples_determine_is_a_matter_of_rank(x64, kind, s):
             [samples], 0, list(range(s)), np.zeros(s), 0.0, slope[j], np.ones(s), reading
         )
         np.testing.assert_array_equal(known.unknown[j], reference.determined(rows, s))
-    hessian = jnp.asarray(draw.normal(size=known.unknown.shape))
-    whole, cautious = matrix_of(hessian), matrix_of(settled(hessian, known))
-    np.testing.assert_array_equal(unknowns_of(whole), hessian)
-    diagonal = np.diagonal(whole, axis1=1, axis2=2)
-    largest = np.abs(diagonal[np.asarray(known.diagonal)]).max()
-    np.testing.assert_array_equal(
-        np.diagonal(cautious, axis1=1, axis2=2), np.where(known.diagonal, diagonal, largest)
+    seen = np.asarray(known.unknown)
+    on_diagonal = np.array([i == j for i, j in reference.unknowns(s)])
+    np.testing.assert_array_equal(seen[:, on_diagonal], known.diagonal)
+    largest = np.abs(hessian[seen & on_diagonal]).max()
+    expected = np.where(seen, hessian, np.where(on_diagonal, largest, 0))
+    np.testing.assert_array_equal(guess, expected)
+
+
+def test_a_blind_period_begins_with_no_more_values_than_any_other_step():
+    options = dict.fromkeys(("period", "smoothing", "radius", "blocks"))
+    readings = {name: DEFAULT_READING[name] for name in ("floor", "cached", "fit", "prior", "grid")}
+    method = zosah_method(
+        Options(
+            subspace_dim=6,
+            eigenvalue_floor=0.03,
+            ridge=0.03,
+            block_order="cyclic",
+            key=0,
+            hessian_dim=3,
+            isotropy=3.0,
+            **options,
+            **readings,
+        )
     )
-
-
-@pytest.mark.slow
-def test_where_all_curvatures_are_alike_a_period_in_nine_has_fresh_samples(x64):
-    tx = zosah_jax.zosah(0.5, subspace_dim=6, period=2, isotropy=3.0, smoothing=1e-3, radius=1e-3)
-    counts, x = [], jnp.asarray(START)
-    state, step = tx.init(x), jax.jit(lambda x, s: tx.update(None, s, x, value_fn=bowl))
-    for _ in range(40):
-        before = zosah_jax.num_evaluations(state)
-        updates, state = step(x, state)
-        x, counts = x + updates, [*counts, zosah_jax.num_evaluations(state) - before]
-    assert counts[1::2] == [7] * 20
-    assert counts[::2] == [16, *([7] * 8), 16, *([7] * 8), 16, 7]
-    assert bowl(x) < 1e-3 * bowl(START)
-
-
-def bowl(x):
-    return jnp.sum(jnp.linspace(1.0, 2.0, x.size) * x**2)
+    assert values_per_step(method, jnp.ones(11)) == (1 + 6 + 12, 7, 7)
+    seen = Isotropy(jnp.asarray(2.0), jnp.asarray(LOOK_AGAIN - 1))
+    assert is_isotropic(seen, 3.0)
+    assert not is_isotropic(seen, 1.5)
+    assert not is_isotropic(seen._replace(blind=jnp.asarray(LOOK_AGAIN)), 3.0)
+    assert not is_isotropic(unknown_isotropy(jnp.float32), np.inf)
 
 
 SIX = np.arange(6).reshape(3, 2)
