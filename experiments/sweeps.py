@@ -147,7 +147,9 @@ def second_differences(period: int) -> Constructor:
     The subspaces are kept for the period all the same: its switching step, again and again.
     """
 
-    def constructor(**options: Any) -> optax.GradientTransformationExtraArgs:
+    def constructor(
+        learning_rate: Any = 1.0, **options: Any
+    ) -> optax.GradientTransformationExtraArgs:
         given: dict[str, Any] = {"eigenvalue_floor": 0.03} | options
         method = zosah_method(
             Options(
@@ -168,7 +170,8 @@ def second_differences(period: int) -> Constructor:
             )
         )
         fresh = Method(method.init, method.kinds[:1], lambda state: jnp.zeros((), jnp.int32))
-        return optax.chain(as_transformation(fresh), optax.scale(-1.0))  # type: ignore[return-value]
+        direction = as_transformation(fresh)
+        return optax.chain(direction, optax.scale_by_learning_rate(learning_rate))  # type: ignore[return-value]
 
     return constructor
 

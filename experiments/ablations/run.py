@@ -23,6 +23,10 @@ PARTS = (0.1, 0.25, 0.5, 0.75, 1.0)
 """Values of m, in units of d, to the nearest even number."""
 
 
+RATES = (0.1, 0.3, 1.0)
+"""Learning rates that second differences choose from, with hindsight."""
+
+
 def tasks(dataset: Iterable[str], rows: int, data_dir: Path | None) -> list[Task]:
     """Rosenbrock's function, the datasets, and the network."""
     return [sweeps.valley(), *data_sets(dataset, rows, data_dir), sweeps.network(rows)]
@@ -88,15 +92,33 @@ def _on(task: Task, seeds: tuple[int, ...], budget: int, bar: tqdm) -> dict[str,
         "eigenvalue_floor": dict(zip(map("{:g}".format, FLOORS), floors, strict=True)),
         "period": {str(T): one(sweeps.make(period=T)) for T in PERIODS},
     }
-    fit = {}
-    for T in (5, 20):
-        fit[f"fitted, T = {T}"] = curves["period"][str(T)]
-        fit[f"second differences, T = {T}"] = one(sweeps.second_differences(T))
-    curves["fit"] = fit
-    return {
-        name: {value: [_price(task, c, budget) for c in runs] for value, runs in by.items()}
+    found: dict[str, Any] = {
+        name: {value: _prices(task, runs, budget) for value, runs in by.items()}
         for name, by in curves.items()
-    } | {"values_per_step": {name: _per_step(runs) for name, runs in fit.items()}}
+    }
+    return found | _fit_against_none(task, curves["period"], run, budget, bar)
+
+
+def _fit_against_none(
+    task: Task, by_period: dict[str, list[Curve]], run: Any, budget: int, bar: tqdm
+) -> dict[str, Any]:
+    """The fit at learning rate 1, and second differences at the rate that is best for them."""
+    prices, per_step, chosen = {}, {}, {}
+    for T in (5, 20):
+        ours, theirs = f"fitted, T = {T}", f"second differences, T = {T}"
+        slower = run(sweeps.second_differences(T), option="learning_rate", values=RATES)[0]
+        bar.update()
+        tried = [_prices(task, curves, budget) for curves in slower]
+        best = int(np.argmin([np.mean(np.log(each)) for each in tried]))
+        fitted = by_period[str(T)]
+        prices |= {ours: _prices(task, fitted, budget), theirs: tried[best]}
+        per_step |= {ours: _per_step(fitted), theirs: _per_step(slower[best])}
+        chosen |= {ours: 1.0, theirs: RATES[best]}
+    return {"fit": prices, "values_per_step": per_step, "learning_rate": chosen}
+
+
+def _prices(task: Task, curves: list[Curve], budget: int) -> list[float]:
+    return [_price(task, curve, budget) for curve in curves]
 
 
 def _price(task: Task, curve: Curve, budget: int) -> float:

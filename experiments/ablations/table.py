@@ -43,10 +43,12 @@ def _table(results: dict[str, Any], name: str, symbol: str) -> str:
 
 def _fit(results: dict[str, Any]) -> str:
     problems = results["problems"]
-    header = ["", *(f"{p}: values a step, price" for p in problems)]
+    header = ["values a step, price, learning rate", *problems]
     settings = list(next(iter(problems.values()))["fit"])
-    rows = [
-        [s, *(f"{f['values_per_step'][s]:.1f}, {spread(f['fit'][s])}" for f in problems.values())]
-        for s in settings
-    ]
+
+    def cell(found: dict[str, Any], setting: str) -> str:
+        step, rate = found["values_per_step"][setting], found["learning_rate"][setting]
+        return f"{step:.1f}, {spread(found['fit'][setting])}, {rate:g}"
+
+    rows = [[s, *(cell(found, s) for found in problems.values())] for s in settings]
     return markdown(header, rows)
