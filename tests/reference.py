@@ -136,7 +136,7 @@ def sah_step(f, x, base, groups, memory, switching, options):
     ]
     gradients = [np.where(stay, 0.0, g) for g, stay in zip(gradients, stays, strict=True)]
 
-    learn(memory, now, groups, hessians, switching)
+    learn(memory, now, groups, hessians, switching, plain)
     memory.blind = memory.blind + 1 if plain else 0 if switching else memory.blind
     if not plain:
         values = np.concatenate([np.linalg.eigvalsh(matrix(a, s)) for a in held])
@@ -149,8 +149,8 @@ def sah_step(f, x, base, groups, memory, switching, options):
     return newton(gradients, held, groups, x.size, options)
 
 
-def learn(memory, now, groups, hessians, switching):
-    """The least symmetric change of C that explains a move in V, then the blocks as fitted."""
+def learn(memory, now, groups, hessians, switching, plain):
+    """The least symmetric change of C that explains a move in V; blocks fitted to fresh samples."""
     if not switching:
         v = np.concatenate(groups)
         s = now.x[v] - memory.previous.x[v]
@@ -161,7 +161,7 @@ def learn(memory, now, groups, hessians, switching):
             change = (np.outer(r, s) + np.outer(s, r)) / (s @ s)
             change -= (r @ s) * np.outer(s, s) / (s @ s) ** 2
             memory.coupling[np.ix_(v, v)] += change
-    for group, a in zip(groups, hessians, strict=True):
+    for group, a in zip(groups, hessians, strict=True) if switching and not plain else ():
         memory.coupling[np.ix_(group, group)] = matrix(a, len(group))
 
 

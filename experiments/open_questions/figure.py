@@ -21,16 +21,17 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 def larger(axes: Axes, found: dict[str, Any]) -> None:
     """Question (a): price of s over that of pairs, a line a problem."""
+    sizes: list[int] = []
     for number, (name, by) in enumerate(found.items()):
         sizes = [int(s) for s in by]
         ratios = [price(entry["prices"]) / price(by["2"]["prices"]) for entry in by.values()]
         marker = style.MARKERS[number % len(style.MARKERS)]
         axes.plot(sizes, ratios, marker + "-", color=style.series(number), label=name)
     axes.axhline(1, color=style.REFERENCE, linewidth=1)
-    axes.set(xlabel="s, dimension of a subspace", ylabel="values needed / with pairs", yscale="log")
+    axes.set(xlabel="s, dimension of a subspace", ylabel="values needed / with pairs", xticks=sizes)
+    axes.set_ylim(0.6, None)
     axes.set_title("(a) Larger Hessians")
-    style.plain_ticks(axes.yaxis)
-    axes.legend(fontsize=10)
+    axes.legend(fontsize=11, ncols=2, loc="lower center")
 
 
 def online(axes: Axes, found: dict[str, Any], conditions: list[float]) -> None:
@@ -47,9 +48,10 @@ def online(axes: Axes, found: dict[str, Any], conditions: list[float]) -> None:
     axes.set(
         xscale="log",
         xlabel="condition of the quadratic",
-        ylabel="values needed / fresh samples always",
+        ylabel="values needed / always fresh",
     )
     axes.set_title("(b) Fit switched off")
+    axes.set_ylim(0.75, 1.05)
     axes.legend(fontsize=11, title="fresh samples")
 
 
@@ -62,7 +64,7 @@ def chosen(axes: Axes, found: dict[str, Any]) -> None:
             left = np.median(np.maximum(runs["left"], 1e-12), axis=0)
             label = f"{way}" if line == "-" else None
             axes.plot(case["at_in_d"], left, line, color=style.series(number), label=label)
-    axes.set(xlabel="values / d", ylabel="part of the gap left", yscale="log", ylim=(1e-8, 1.5))
+    axes.set(xlabel="values / d", ylabel="part of the gap left", yscale="log", ylim=(3e-6, 1.5))
     axes.set_title("(c) Chosen groups")
     axes.plot([], [], "-", color="#9A9A9A", label="hidden pairs")
     axes.plot([], [], "--", color="#9A9A9A", label="hidden fours")

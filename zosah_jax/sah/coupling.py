@@ -26,15 +26,27 @@ def empty_coupling(params: Params, dtype: jax.typing.DTypeLike) -> jax.Array:
     return jnp.zeros((d, d), dtype)
 
 
-def learnt(
-    coupling: jax.Array,
-    place: jax.Array,
-    hessian: jax.Array,
-    move: jax.Array | None = None,
-    change: jax.Array | None = None,
-    least: jax.Array | float = 0.0,
+def with_blocks(coupling: jax.Array, place: jax.Array, hessian: jax.Array) -> jax.Array:
+    """C with the blocks that were fitted to fresh samples.
+
+    Those of other steps are no blocks of the Hessian: what they are fitted to holds what the moves
+    of the other subspaces did, too.
+
+    Args:
+        coupling: C, shape (d, d).
+        place: places of the coordinates of each W_j, int of shape (J, s).
+        hessian: unknowns of each A, shape (J, n).
+
+    Returns:
+        C, shape (d, d).
+    """
+    return coupling.at[place[:, :, None], place[:, None, :]].set(matrix_of(hessian))
+
+
+def with_secant(
+    coupling: jax.Array, place: jax.Array, move: jax.Array, change: jax.Array, least: jax.Array
 ) -> jax.Array:
-    """C after a step: the least change that explains the secant pair, then the blocks as fitted.
+    """C with the least change that explains a secant pair.
 
     With r = y - C s in V, Powell's symmetric update
 
@@ -45,30 +57,23 @@ def learnt(
     Args:
         coupling: C, shape (d, d).
         place: places of the coordinates of each W_j, int of shape (J, s).
-        hessian: unknowns of each A, shape (J, n).
-        move: s, shape (J, s); None where there is no secant pair.
+        move: s, shape (J, s).
         change: y, shape (J, s), NaN where it is missing.
         least: squared length of a move of a coordinate below which it is noise.
 
     Returns:
         C, shape (d, d).
     """
-    at = place.reshape(-1)
+    at, s, y = place.reshape(-1), move.reshape(-1), change.reshape(-1)
     inner = coupling[at[:, None], at[None, :]]
-    if move is not None and change is not None:
-        s, y = move.reshape(-1), change.reshape(-1)
-        rest = y - jnp.matmul(inner, s, precision="highest")
-        rest = jnp.where(jnp.isfinite(rest), rest, 0)
-        length = jnp.maximum(s @ s, least * len(s))
-        length = jnp.where(length > 0, length, jnp.inf)
-        both = rest[:, None] * s[None, :] / length
-        along = (rest @ s) / length**2
-        inner = inner + both + both.T - along * s[:, None] * s[None, :]
-    groups, dim = place.shape
-    inner = inner.reshape(groups, dim, groups, dim)
-    own = jnp.arange(groups)
-    inner = inner.at[own, :, own, :].set(matrix_of(hessian))
-    return coupling.at[at[:, None], at[None, :]].set(inner.reshape(len(at), len(at)))
+    rest = y - jnp.matmul(inner, s, precision="highest")
+    rest = jnp.where(jnp.isfinite(rest), rest, 0)
+    length = jnp.maximum(s @ s, least * len(s))
+    length = jnp.where(length > 0, length, jnp.inf)
+    both = rest[:, None] * s[None, :] / length
+    along = (rest @ s) / length**2
+    inner = both + both.T - along * s[:, None] * s[None, :]
+    return coupling.at[at[:, None], at[None, :]].add(inner)
 
 
 def matched(coupling: jax.Array, first: jax.Array, ties: jax.Array, dim: int) -> jax.Array:

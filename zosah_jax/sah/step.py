@@ -19,7 +19,7 @@ from zosah_jax.params import Address, Params, dimension, gather, place_of, preci
 from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
 from zosah_jax.sah.ask import ask_blind, ask_following, ask_switching, diagonal_offsets
 from zosah_jax.sah.cache import Visit, begin, push
-from zosah_jax.sah.coupling import learnt
+from zosah_jax.sah.coupling import with_blocks, with_secant
 from zosah_jax.sah.gradient import forward_differences
 from zosah_jax.sah.hessian import equations, fit_hessian, slopes
 from zosah_jax.sah.isotropy import Isotropy, after_fit, round_hessian
@@ -252,7 +252,7 @@ def _newton(
     if state.isotropy is not None:
         state = state._replace(isotropy=_isotropy(state.isotropy, eigenvalues, before, blind))
     if state.coupling is not None:
-        state = state._replace(coupling=_coupling(state, params, now, before))
+        state = state._replace(coupling=_coupling(state, params, now, before, blind))
     return Told(CoordinateUpdate(state.subspaces, direction), state, now.base)
 
 
@@ -267,18 +267,19 @@ def _isotropy(
     return after_fit(seen, eigenvalues)
 
 
-def _coupling(state: SAHState, params: Params, now: Visit, before: Visit | None) -> jax.Array:
+def _coupling(
+    state: SAHState, params: Params, now: Visit, before: Visit | None, blind: bool
+) -> jax.Array:
     """What is known of the whole Hessian after a step, `before` the one before it in V, if any."""
     assert state.coupling is not None
-    place, hessian = place_of(params, state.subspaces), state.hessian
+    place = place_of(params, state.subspaces)
     if before is None:
-        return learnt(state.coupling, place, hessian)
+        return state.coupling if blind else with_blocks(state.coupling, place, state.hessian)
     noise = _noise_of_values(state, params, now) / jnp.max(jnp.abs(_lengths(now)))
-    size = jnp.sqrt(jnp.mean(hessian**2))
-    return learnt(
+    size = jnp.sqrt(jnp.mean(state.hessian**2))
+    return with_secant(
         state.coupling,
         place,
-        hessian,
         now.position - before.position,
         _differences(now) - _differences(before),
         jnp.where(size > 0, 2 * noise / jnp.where(size > 0, size, 1), 0) ** 2,
