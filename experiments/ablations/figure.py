@@ -74,4 +74,5 @@ def _fit(axes: Axes, problems: dict[str, Any]) -> None:
     axes.axhline(1, color=style.REFERENCE, linewidth=1)
     axes.set_xticks(places, list(problems))
     axes.set_title("Second differences / fit")
-    axes.legend(fontsize=10)
+    axes.set_ylim(0, 1.35 * axes.get_ylim()[1])
+    axes.legend(fontsize=10, ncols=2, loc="upper center")
