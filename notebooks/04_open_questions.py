@@ -102,10 +102,10 @@ questions.online(axes, found["online"], found["conditions"])
 plt.show()
 
 # %% [markdown]
-# At condition 1 the option saves 17 %, all that there is to save with five steps a period. From
-# condition 2 on it stays off: fitted blocks look less round than the quadratic is. The surprise is
-# the other line: one period in nine with fresh samples is enough for all of them. What pays is the
-# fit to values that were paid for anyway; the fresh samples only begin it.
+# At condition 1 the option saves 18 %, most of the 23 % that fresh samples cost. From condition 2
+# on it changes nothing: fitted blocks look less round than the quadratic is. The surprise is the
+# other line: one period in nine with fresh samples is enough for all of them. What pays is the fit
+# to values that were paid for anyway; the fresh samples only begin it.
 #
 # ## (c) Chosen pairs
 #
@@ -153,10 +153,10 @@ plt.show()
 
 # %% [markdown]
 # Pairs that belong together are worth more than anything else in this notebook, where they are
-# known. Learning them is slow: in the end all blocks but one are found, but a pair can be learnt only
-# in a period that has both of its coordinates in V, and one that is still missing holds up the whole
-# run. On logistic regression nothing was gained (`experiments/open_questions`): there are no blocks to
-# find, and V is drawn less evenly.
+# known. Learning them is slow: in the end all blocks but one are found, but a pair can be learnt
+# only in a period that has both of its coordinates in V, and one that is still missing holds up the
+# whole run. On logistic regression nothing was gained (`experiments/open_questions`): there are no
+# blocks to find, and V is drawn less evenly.
 #
 # ## The numbers of the method
 #
