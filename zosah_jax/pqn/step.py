@@ -21,6 +21,7 @@ from zosah_jax.pqn.model import (
     Model,
     drifted,
     empty_model,
+    flattest,
     forgetful,
     known,
     learn_derivative,
@@ -32,12 +33,14 @@ from zosah_jax.pqn.model import (
     replace_gradient,
 )
 from zosah_jax.pqn.options import BATCHES, Options, first_batch, worthwhile
-from zosah_jax.pqn.trust_region import spectrum, trust_region_step
+from zosah_jax.pqn.trust_region import Spectrum, absolute, spectrum, trust_region_step
 from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
 from zosah_jax.sah.subspaces import draw_coordinates
 
 _LONG = 6.0  # of a difference, times sqrt(noise of f / curvature): B_ii corrects what that costs
 _ROUNDING = 4.0  # relative error of a value in machine epsilons, where the user names none
+_AS_PROMISED, _TOO_STIFF = 0.9, 1.5  # decrease over what the model promised
+_AT_THE_RIM = 0.99  # of the trust region: part of the radius
 _PATIENCE = 3  # refusals in a row before further coordinates are met
 _STUBBORN = 10  # refusals in a row before the whole gradient is measured again
 _SURPRISE = 2.0  # mean square of standardised errors above which the model is not believed
@@ -335,6 +338,7 @@ def _met(
     guess = jnp.where(largest > 0, largest, jnp.abs(state.value) / state.unit[chosen] ** 2)
     curvature = jnp.where(both, (ahead + behind) / divisor**2, guess)
     new = ~known(state.model)[chosen] & (length != 0)
+    least = jnp.maximum(4 * error / divisor**2, flattest(slope, state.unit[chosen]))
 
     def one(number: jax.Array, model: Model) -> Model:
         return meet(
@@ -343,6 +347,7 @@ def _met(
             state.position,
             slope[number],
             curvature[number],
+            least[number],
             new[number],
         )
 
@@ -359,6 +364,7 @@ def _corrected(
 ) -> Model:
     """The model after forward differences of known coordinates."""
     model, position, dim = state.model, state.position, state.position.shape[0]
+    unit = jnp.maximum(state.unit, jnp.abs(position))
     divisor = jnp.where(offset == 0, 1, offset)
     slope = (values - state.value) / divisor - offset / 2 * jnp.diagonal(model.hessian)[chosen]
     slope = jnp.where(jnp.isfinite(slope) & (offset != 0), slope, jnp.nan)
@@ -373,7 +379,7 @@ def _corrected(
 
     if len(chosen) < dim:
         model, squared = one_by_one(model)
-        return forgetful(model, squared, len(chosen) / dim)
+        return forgetful(model, squared, len(chosen) / dim, unit)
     gradient = jnp.zeros_like(slope).at[chosen].set(slope)
     errors = jnp.zeros_like(noise).at[chosen].set(noise)
 
@@ -386,7 +392,7 @@ def _corrected(
     model, squared = jax.lax.cond(complete & together, at_once, one_by_one, model)
     whole = replace_gradient(model, position, gradient)
     model = jax.tree.map(lambda new, old: jnp.where(complete, new, old), whole, model)
-    return forgetful(model, squared, 1)
+    return forgetful(model, squared, 1, unit)
 
 
 # --- try ------------------------------------------------------------------------------------------
@@ -398,11 +404,13 @@ def _radius(state: PQNState) -> jax.Array:
     return jnp.where(jnp.isfinite(state.radius), state.radius, 2 * largest)
 
 
-def _planned(state: PQNState) -> tuple[jax.Array, jax.Array]:
+def _seen(state: PQNState) -> Spectrum:
+    return spectrum(state.model.hessian, state.model.scale)
+
+
+def _planned(state: PQNState, view: Spectrum) -> tuple[jax.Array, jax.Array]:
     """The step that the model proposes, and the decrease that it promises."""
-    model = state.model
-    view = spectrum(model.hessian, model.scale)
-    step, decrease = trust_region_step(view, model.gradient, _radius(state))
+    step, decrease = trust_region_step(view, state.model.gradient, _radius(state))
     finite = jnp.all(jnp.isfinite(step)) & jnp.isfinite(decrease)
     return jnp.where(finite, step, 0), jnp.where(finite, decrease, 0)
 
@@ -411,7 +419,7 @@ def _ask_trial(options: Options, state: PQNState, params: Params) -> CoordinateP
     """The parameters moved by the step, or themselves where others have moved them."""
     del options
     elsewhere = _elsewhere(state, gather(params, state.address))
-    step = jnp.where(elsewhere, 0, _planned(state)[0])
+    step = jnp.where(elsewhere, 0, _planned(state, _seen(state))[0])
     return CoordinateProbes(Address(*(part[None] for part in state.address)), step[None])
 
 
@@ -471,17 +479,21 @@ def _tried(
         refused=jnp.where(better, 0, state.refused + 1),
         spent=state.spent + 1,
     )
-    return _next(after, better), better
+    reached = length > _AT_THE_RIM * radius
+    farther_still = ((ratio > _AS_PROMISED) & reached) | (ratio > _TOO_STIFF)
+    return _next(after, better, ~better | farther_still), better
 
 
-def _next(state: PQNState, better: jax.Array) -> PQNState:
+def _next(state: PQNState, better: jax.Array, again: jax.Array) -> PQNState:
     """The kind of the next step.
 
     A look at m derivatives promises what the model promises and, for each of them, P_ii / 2 B_ii;
-    the one with the best promise a value is taken. After a refusal another trial is a choice.
+    the one with the best promise a value is taken. Another trial at once is a choice after a
+    refusal, and where the decrease was as promised at the rim of the trust region or far more.
     """
     model, dim = state.model, state.position.shape[0]
-    promise = _planned(state)[1]
+    view = _seen(state)
+    promise = _planned(state, view)[1]
     worth = jnp.cumsum(jax.lax.top_k(_worth(model), dim)[0])
     unlikely = jnp.asarray(-jnp.inf, worth.dtype)
     rates = [
@@ -489,15 +501,17 @@ def _next(state: PQNState, better: jax.Array) -> PQNState:
         for size in BATCHES
     ]
     stuck = state.refused > _STUBBORN
-    again = ~better & ~stuck
-    rates += [(worth[-1] + promise) / (dim + 1), jnp.where(again, promise, unlikely)]
+    rates += [(worth[-1] + promise) / (dim + 1), jnp.where(again & ~stuck, promise, unlikely)]
     kind = _BATCH + jnp.argmax(jnp.nan_to_num(jnp.stack(rates), nan=-jnp.inf))
     surprised = (model.surprise > _SURPRISE) & ((kind != _TRY) | (state.refused > _PATIENCE))
     wary = (kind != _TRY) & (state.distrust > 0)
     kind = jnp.where(surprised | wary | stuck, _WHOLE, kind)
-    unmet = jnp.where(again & (state.refused < _PATIENCE), _TRY, _MEET)
+    unmet = jnp.where(~better & ~stuck & (state.refused < _PATIENCE), _TRY, _MEET)
     distrust = jnp.where(surprised, _DISTRUST, state.distrust - wary.astype(jnp.int32))
+    size = absolute(view)
+    size = jnp.where(jnp.all(jnp.isfinite(size)), size, model.absolute)
     return state._replace(
+        model=model._replace(absolute=size),
         kind=jnp.where(jnp.all(known(model)), kind, unmet).astype(jnp.int32),
         distrust=distrust.astype(jnp.int32),
         value=jnp.where(stuck, jnp.nan, state.value),  # asked anew: f may have changed
