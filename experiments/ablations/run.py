@@ -109,7 +109,7 @@ def _fit_against_none(
         slower = run(sweeps.second_differences(T), option="learning_rate", values=RATES)[0]
         bar.update()
         tried = [_prices(task, curves, budget) for curves in slower]
-        best = int(np.argmin([np.mean(np.log(each)) for each in tried]))
+        best = int(np.argmin(np.mean(np.log(tried), axis=1)))
         fitted = by_period[str(T)]
         prices |= {ours: _prices(task, fitted, budget), theirs: tried[best]}
         per_step |= {ours: _per_step(fitted), theirs: _per_step(slower[best])}
