@@ -213,7 +213,7 @@ def test_a_sweep_is_minimize_by_task_value_and_seed(x64):
     make = sweeps.second_differences(3)
     found = sweeps.sweep(tasks, make, (0, 5), 12, option="eigenvalue_floor", values=(0.03, 0.5))
     steps = np.diff(found[0][0][0].spent)[:-1]
-    assert set(steps) == {11}  # m = 4 of d = 4: base, 4 forward, 6 fresh, at every step
+    assert set(steps) == {6}  # m = 2: base, 2 forward, 3 fresh, at every step
     task, tx = tasks[1], make(eigenvalue_floor=0.5)
     out = zosah_jax.minimize(lambda x: task.fun(x, task.data), task.x0, tx, budget=48, key=5)
     curve = found[1][1][1]

@@ -23,7 +23,7 @@ _TITLES = {
 
 def draw(results: dict[str, Any], path: Path) -> None:
     """Write the PNG."""
-    with style.figure(path, 12, 8.4) as figure:
+    with style.figure(path, 10.6, 7.4) as figure:
         panels(figure.subplots(2, 2), results)
 
 
@@ -40,7 +40,7 @@ def panels(axes: np.ndarray, results: dict[str, Any]) -> None:
         style.plain_ticks(one.yaxis)
     for one in axes[:, 0]:
         one.set_ylabel("values / d to close 90, 97, 99 %")
-    axes[0, 0].legend(fontsize=11)
+    axes[0, 0].legend(fontsize=10)
     _fit(axes[1, 1], problems)
     axes[1, 1].set_ylabel("ratio")
 
@@ -72,7 +72,7 @@ def _fit(axes: Axes, problems: dict[str, Any]) -> None:
             for bar in bars:
                 bar.set_alpha(0.4)
     axes.axhline(1, color=style.REFERENCE, linewidth=1)
-    axes.set_xticks(places, list(problems))
+    axes.set_xticks(places, list(problems), fontsize=11)
     axes.set_title("Second differences / fit")
     axes.set_ylim(0, 1.35 * axes.get_ylim()[1])
-    axes.legend(fontsize=10, ncols=2, loc="upper center")
+    axes.legend(fontsize=9, ncols=2, loc="upper center")
