@@ -18,8 +18,8 @@ from experiments.errors import InputError
 
 _EXPERIMENTS = Path(__file__).parent
 _PACKAGES = ("zosah_jax", "jax", "jaxlib", "optax", "numpy", "scipy")
-# Options that say where things lie on this machine, not what is run.
-_PLACES = ("out", "data_dir", "checkpoints", "resume", "deepzero")
+# Options that say where things lie on this machine, or which part is run anew, not what is run.
+_PLACES = ("out", "data_dir", "checkpoints", "resume", "deepzero", "only")
 _DIGITS = 8
 
 
@@ -98,7 +98,7 @@ def command(name: str, config: Any) -> str:
     words = [f"python -m experiments.{name}"]
     for field in fields(config):
         value, option = getattr(config, field.name), field.name.replace("_", "-")
-        if value == field.default or field.name in ("out", "checkpoints", "resume"):
+        if value == field.default or field.name in ("out", "checkpoints", "resume", "only"):
             continue
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")

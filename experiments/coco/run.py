@@ -1,0 +1,148 @@
+"""The measurement: every solver on every problem, two processes at a time."""
+
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from experiments.coco.solvers import SOLVERS, run
+from experiments.coco.suite import TARGETS, area, bare_problem
+from experiments.errors import InputError
+
+_PLACES = 48  # of a kept ECDF
+
+Job = tuple[str, str, int, tuple[int, ...]]  # solver, setting, dimension, functions
+Found = dict[str, Any]
+
+
+def measure(
+    *,
+    functions: tuple[int, ...],
+    dimensions: tuple[int, ...],
+    instances: tuple[int, ...],
+    budget: int,
+    workers: int,
+    only: tuple[str, ...] | None,
+    kept: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Run the solvers.
+
+    Args:
+        functions: numbers in the suite.
+        dimensions: d.
+        instances: numbers.
+        budget: most values of a run, in units of d.
+        workers: processes.
+        only: solvers that are run; None: all.
+        kept: results that the others are taken from.
+
+    Returns:
+        For JSON: areas under the ECDF by solver, setting, dimension, function and instance, and the
+        ECDF of each dimension.
+
+    Raises:
+        InputError: COCO is not installed, a solver is not known, or `kept` lacks others' results.
+    """
+    bare_problem()
+    for name in only or ():
+        if name not in SOLVERS:
+            raise InputError(f"only: got {name!r}, wanted one of {', '.join(SOLVERS)}.")
+    fresh = only or tuple(SOLVERS)
+    asked = {
+        "functions": list(functions),
+        "dimensions": list(dimensions),
+        "instances": list(instances),
+        "budget_in_d": budget,
+        "ecdf_at_in_d": _places(budget).tolist(),
+    }
+    old = {name: _taken(name, asked, kept) for name in SOLVERS if name not in fresh}
+    new = _measured(_jobs(fresh, functions, dimensions), instances, budget, workers)
+    return {**asked, "solvers": {name: (old | new)[name] for name in SOLVERS}}
+
+
+def _places(budget: int) -> np.ndarray:
+    """Values in units of d at which an ECDF is kept: from 0.05, a value at d = 20."""
+    return np.round(np.geomspace(0.05, budget, _PLACES), 3)
+
+
+def _jobs(
+    solvers: Iterable[str], functions: tuple[int, ...], dimensions: tuple[int, ...]
+) -> list[Job]:
+    """The longest first; all functions of ZO-PQN in a dimension together, which compile once."""
+    jobs = []
+    for d in sorted(dimensions, reverse=True):
+        for name in solvers:
+            parts = [functions] if name == "zopqn" else [(f,) for f in functions]
+            jobs += [(name, setting, d, part) for setting in SOLVERS[name] for part in parts]
+    return jobs
+
+
+def _measured(
+    jobs: list[Job], instances: tuple[int, ...], budget: int, workers: int
+) -> dict[str, Any]:
+    """By solver, setting and dimension: areas and ECDF."""
+    hits: dict[tuple[str, str, int], dict[int, np.ndarray]] = {}
+    spawn = get_context("spawn")  # a fork would copy JAX's threads
+    total = sum(len(job[-1]) for job in jobs) * len(instances)
+    with tqdm(total=total, unit="run") as bar, ProcessPoolExecutor(workers, spawn) as pool:
+        futures = {pool.submit(_work, job, instances, budget): job for job in jobs}
+        for future in as_completed(futures):
+            name, setting, d, part = futures[future]
+            hits.setdefault((name, setting, d), {}).update(future.result())
+            bar.set_description(f"{name}, d = {d}")
+            bar.update(len(part) * len(instances))
+    found: dict[str, Any] = {}
+    for (name, setting, d), of in sorted(hits.items()):
+        about = _summary({f: of[f] for f in sorted(of)}, d, budget)
+        found.setdefault(name, {}).setdefault(setting, {})[str(d)] = about
+    return found
+
+
+def _work(job: Job, instances: tuple[int, ...], budget: int) -> dict[int, np.ndarray]:
+    """First hits by function, shape (instances, targets)."""
+    name, setting, d, functions = job
+    return {
+        f: np.stack([run(name, setting, f, d, i, budget * d) for i in instances])
+        for f in functions
+    }
+
+
+def _summary(hits: dict[int, np.ndarray], d: int, budget: int) -> Found:
+    every = np.stack(list(hits.values()))
+    met = every[..., None] <= _places(budget) * d
+    return {
+        "areas": {str(f): area(of, budget * d).round(4).tolist() for f, of in hits.items()},
+        "area_from_d": round(float(area(every, budget * d, begin=d).mean()), 4),
+        "ecdf": met.mean(axis=(0, 1, 2)).round(4).tolist(),
+        "all_targets_met": int(np.isfinite(every[..., -1]).sum()),
+        "targets": len(TARGETS),
+    }
+
+
+def _taken(name: str, asked: dict[str, Any], kept: dict[str, Any] | None) -> dict[str, Any]:
+    """What is kept of a solver, for the problems that are asked."""
+    try:
+        if kept is None or kept["budget_in_d"] != asked["budget_in_d"]:
+            raise KeyError("budget")
+        whole = all(
+            sorted(kept[part]) == sorted(asked[part]) for part in ("functions", "instances")
+        )
+        columns = [kept["instances"].index(i) for i in asked["instances"]]
+        found: dict[str, Any] = {}
+        for setting in SOLVERS[name]:
+            for d in map(str, asked["dimensions"]):
+                about = dict(kept["solvers"][name][setting][d])
+                areas = {str(f): about["areas"][str(f)] for f in asked["functions"]}
+                about["areas"] = {f: [row[c] for c in columns] for f, row in areas.items()}
+                if not whole:  # these are of all
+                    about |= {"area_from_d": None, "ecdf": None, "all_targets_met": None}
+                found.setdefault(setting, {})[d] = about
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"only: wanted the kept results of {name} for these functions, dimensions, instances "
+            "and this budget, which are not there: run without it first."
+        ) from error
+    return found
