@@ -84,6 +84,12 @@ def read(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_text())
 
 
+def kept(name: str) -> dict[str, Any] | None:
+    """The results that are kept beside an experiment's code, if there are any."""
+    own = _EXPERIMENTS / name
+    return read(own)["results"] if (own / "results.json").exists() else None
+
+
 def write_between(readme: Path, name: str, text: str) -> None:
     """Put text between `<!-- name -->` and `<!-- /name -->`, where a README has these markers."""
     if not readme.exists():

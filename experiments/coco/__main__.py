@@ -6,6 +6,7 @@ from pathlib import Path
 from experiments import command, records
 from experiments.coco.figure import draw
 from experiments.coco.run import measure
+from experiments.coco.solvers import SOLVERS
 from experiments.coco.suite import JUDGED
 from experiments.coco.table import tables
 
@@ -24,11 +25,13 @@ class Config:
     """Instances of each function: its shift, its rotation and its smallest value."""
     budget: int = 200
     """Most values of a run, in units of d."""
+    solvers: tuple[str, ...] = tuple(SOLVERS)
+    """Solvers that take part. COBYQA takes most of the time."""
     workers: int = 2
     """Processes."""
     only: tuple[str, ...] | None = None
-    """Solvers to run anew: zopqn, L-BFGS-B, COBYQA, CMA-ES. The results of the others are those
-    kept in `experiments/coco`. None: all are run."""
+    """Of those, the ones to run anew; the others' results are those that `experiments/coco` keeps.
+    None: all are run."""
     out: Path | None = None
     """Folder to write to. None: beside the code for the default config, else runs/."""
 
@@ -41,18 +44,14 @@ def main(config: Config) -> None:
         dimensions=config.dimensions,
         instances=config.instances,
         budget=config.budget,
+        solvers=config.solvers,
         workers=config.workers,
         only=config.only,
-        kept=_kept() if config.only else None,
+        kept=records.kept(_NAME) if config.only else None,
     )
     records.write(
         _NAME, folder, config, results, tables(results), draw, ("coco-experiment", "cma", "scipy")
     )
-
-
-def _kept() -> dict | None:
-    place = Path(__file__).parent
-    return records.read(place)["results"] if (place / "results.json").exists() else None
 
 
 if __name__ == "__main__":

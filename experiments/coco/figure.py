@@ -1,10 +1,10 @@
-"""ECDFs: parts of all (function, instance, target) met against values spent, a panel a dimension."""
+"""ECDFs: parts of all (function, instance, target) met against values spent, by dimension."""
 
 from pathlib import Path
 from typing import Any
 
 from experiments import style
-from experiments.coco.table import OURS, best_of, best_peer, name_of
+from experiments.coco.table import OURS, best_of, name_of
 
 _COLUMNS = 3
 _COLOURS = {"L-BFGS-B": style.REFERENCE, "COBYQA": "#0072B2", "CMA-ES": "#009E73"}

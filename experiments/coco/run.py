@@ -6,15 +6,16 @@ from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from experiments.coco.solvers import SOLVERS, run
+from experiments.coco.solvers import SOLVERS, runs
 from experiments.coco.suite import TARGETS, area, bare_problem
 from experiments.errors import InputError
 
 _PLACES = 48  # of a kept ECDF
 
-Job = tuple[str, str, int, tuple[int, ...]]  # solver, setting, dimension, functions
+Job = tuple[str, int, tuple[int, ...]]  # solver, dimension, functions
 Found = dict[str, Any]
 
 
@@ -24,6 +25,7 @@ def measure(
     dimensions: tuple[int, ...],
     instances: tuple[int, ...],
     budget: int,
+    solvers: tuple[str, ...],
     workers: int,
     only: tuple[str, ...] | None,
     kept: dict[str, Any] | None,
@@ -35,8 +37,9 @@ def measure(
         dimensions: d.
         instances: numbers.
         budget: most values of a run, in units of d.
+        solvers: that take part, by name.
         workers: processes.
-        only: solvers that are run; None: all.
+        only: those of them that are run; None: all.
         kept: results that the others are taken from.
 
     Returns:
@@ -47,10 +50,11 @@ def measure(
         InputError: COCO is not installed, a solver is not known, or `kept` lacks others' results.
     """
     bare_problem()
-    for name in only or ():
-        if name not in SOLVERS:
-            raise InputError(f"only: got {name!r}, wanted one of {', '.join(SOLVERS)}.")
-    fresh = only or tuple(SOLVERS)
+    _check("solvers", solvers, SOLVERS)
+    _check("only", only or (), solvers)
+    if "zopqn" not in solvers or len(solvers) < 2:
+        raise InputError(f"solvers: got {', '.join(solvers)}, wanted zopqn and a peer.")
+    fresh = only or solvers
     asked = {
         "functions": list(functions),
         "dimensions": list(dimensions),
@@ -58,9 +62,15 @@ def measure(
         "budget_in_d": budget,
         "ecdf_at_in_d": _places(budget).tolist(),
     }
-    old = {name: _taken(name, asked, kept) for name in SOLVERS if name not in fresh}
+    old = {name: _taken(name, asked, kept) for name in solvers if name not in fresh}
     new = _measured(_jobs(fresh, functions, dimensions), instances, budget, workers)
-    return {**asked, "solvers": {name: (old | new)[name] for name in SOLVERS}}
+    return {**asked, "solvers": {name: (old | new)[name] for name in solvers}}
+
+
+def _check(option: str, names: Iterable[str], known: Iterable[str]) -> None:
+    for name in names:
+        if name not in known:
+            raise InputError(f"{option}: got {name!r}, wanted one of {', '.join(known)}.")
 
 
 def _places(budget: int) -> np.ndarray:
@@ -76,7 +86,7 @@ def _jobs(
     for d in sorted(dimensions, reverse=True):
         for name in solvers:
             parts = [functions] if name == "zopqn" else [(f,) for f in functions]
-            jobs += [(name, setting, d, part) for setting in SOLVERS[name] for part in parts]
+            jobs += [(name, d, part) for part in parts]
     return jobs
 
 
@@ -87,27 +97,34 @@ def _measured(
     hits: dict[tuple[str, str, int], dict[int, np.ndarray]] = {}
     spawn = get_context("spawn")  # a fork would copy JAX's threads
     total = sum(len(job[-1]) for job in jobs) * len(instances)
-    with tqdm(total=total, unit="run") as bar, ProcessPoolExecutor(workers, spawn) as pool:
+    # One thread each: on matrices as small as these, more do nothing but wait for each other.
+    executor = ProcessPoolExecutor(workers, spawn, threadpool_limits, (1,))
+    with tqdm(total=total, unit="run") as bar, executor as pool:
         futures = {pool.submit(_work, job, instances, budget): job for job in jobs}
         for future in as_completed(futures):
-            name, setting, d, part = futures[future]
-            hits.setdefault((name, setting, d), {}).update(future.result())
+            name, d, part = futures[future]
+            for f, by_setting in future.result().items():
+                for setting, found in by_setting.items():
+                    hits.setdefault((name, setting, d), {})[f] = found
             bar.set_description(f"{name}, d = {d}")
             bar.update(len(part) * len(instances))
-    found: dict[str, Any] = {}
+    summed: dict[str, Any] = {}
     for (name, setting, d), of in sorted(hits.items()):
         about = _summary({f: of[f] for f in sorted(of)}, d, budget)
-        found.setdefault(name, {}).setdefault(setting, {})[str(d)] = about
+        summed.setdefault(name, {}).setdefault(setting, {})[str(d)] = about
+    return summed
+
+
+def _work(job: Job, instances: tuple[int, ...], budget: int) -> dict[int, dict[str, np.ndarray]]:
+    """First hits by function and setting, shape (instances, targets)."""
+    name, d, functions = job
+    found = {}
+    for f in functions:
+        by_instance = [runs(name, f, d, instance, budget * d) for instance in instances]
+        found[f] = {
+            setting: np.stack([hits[setting] for hits in by_instance]) for setting in SOLVERS[name]
+        }
     return found
-
-
-def _work(job: Job, instances: tuple[int, ...], budget: int) -> dict[int, np.ndarray]:
-    """First hits by function, shape (instances, targets)."""
-    name, setting, d, functions = job
-    return {
-        f: np.stack([run(name, setting, f, d, i, budget * d) for i in instances])
-        for f in functions
-    }
 
 
 def _summary(hits: dict[int, np.ndarray], d: int, budget: int) -> Found:

@@ -18,7 +18,7 @@ SIDE = 5.0
 """Starts are within [-SIDE, SIDE] in every coordinate; values may be asked anywhere."""
 
 
-class Over(Exception):  # noqa: N818 (it is the ordinary end of a run)
+class Over(Exception):
     """The budget is spent, or there is no target left."""
 
 
@@ -34,6 +34,7 @@ class Problem:
     Attributes:
         spent: values asked.
         hits: values asked when each of `TARGETS` was first met; inf where it was not.
+        started: how often the solver started; more than once where it has converged.
     """
 
     def __init__(self, function: int, dimension: int, instance: int, budget: int) -> None:
@@ -42,7 +43,7 @@ class Problem:
         self._fun = bare_problem()("bbob", function, dimension, instance)
         self._goals = self._fun.best_value() + TARGETS
         self._met = 0  # targets are met in their order
-        self.spent = 0
+        self.spent = self.started = 0
         self.hits = np.full(len(TARGETS), np.inf)
 
     def __call__(self, x: np.ndarray) -> float:
@@ -66,9 +67,11 @@ class Problem:
         First the middle of the box, then draws, the same for every solver: of each coordinate the
         mean of two uniform ones.
         """
+        self.started = 1
         yield np.zeros(self.dimension)
         rng = np.random.default_rng([self.function, self.dimension, self.instance])
         while True:
+            self.started += 1
             yield rng.triangular(-SIDE, 0.0, SIDE, self.dimension)
 
 

@@ -54,14 +54,15 @@ def _areas(results: dict[str, Any]) -> str:
         for solver in results["solvers"]
     ]
     over = [
-        mean_area(best_of(results, OURS, d))
-        / mean_area(best_of(results, best_peer(results, d), d))
+        mean_area(best_of(results, OURS, d)) / mean_area(best_of(results, best_peer(results, d), d))
         for d in dimensions
     ]
     rows.append(["ZO-PQN over the best peer", *(f"{ratio:.2f}" for ratio in over)])
     rows.append(["the best peer", *(_with_setting(results, d) for d in dimensions)])
     found = [results["solvers"][s] for s in results["solvers"]]
-    if all(about["ecdf"] is not None for of in found for by in of.values() for about in by.values()):
+    if all(
+        about["ecdf"] is not None for of in found for by in of.values() for about in by.values()
+    ):
         rows.append(["the ratio from d values on", *(_late(results, d) for d in dimensions)])
         rows += [
             [
