@@ -28,7 +28,7 @@ class Config:
     solvers: tuple[str, ...] = tuple(SOLVERS)
     """Solvers that take part. COBYQA takes most of the time."""
     workers: int = 2
-    """Processes."""
+    """Processes that run at a time; 1: this one alone."""
     only: tuple[str, ...] | None = None
     """Of those, the ones to run anew; the others' results are those that `experiments/coco` keeps.
     None: all are run."""

@@ -1,6 +1,6 @@
 """The measurement: every solver on every problem, two processes at a time."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from typing import Any
@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from experiments.coco.solvers import SOLVERS, runs
-from experiments.coco.suite import TARGETS, area, bare_problem
+from experiments.coco.suite import DIMENSIONS, FUNCTIONS, TARGETS, area, bare_problem
 from experiments.errors import InputError
 
 _PLACES = 48  # of a kept ECDF
@@ -50,8 +50,12 @@ def measure(
         InputError: COCO is not installed, a solver is not known, or `kept` lacks others' results.
     """
     bare_problem()
+    _check("functions", functions, FUNCTIONS)
+    _check("dimensions", dimensions, DIMENSIONS)
     _check("solvers", solvers, SOLVERS)
     _check("only", only or (), solvers)
+    if min(instances) < 1:
+        raise InputError(f"instances: got {min(instances)}, wanted positive numbers.")
     if "zopqn" not in solvers or len(solvers) < 2:
         raise InputError(f"solvers: got {', '.join(solvers)}, wanted zopqn and a peer.")
     fresh = only or solvers
@@ -67,10 +71,10 @@ def measure(
     return {**asked, "solvers": {name: (old | new)[name] for name in solvers}}
 
 
-def _check(option: str, names: Iterable[str], known: Iterable[str]) -> None:
-    for name in names:
-        if name not in known:
-            raise InputError(f"{option}: got {name!r}, wanted one of {', '.join(known)}.")
+def _check(option: str, given: Iterable[Any], known: Collection[Any]) -> None:
+    for one in given:
+        if one not in known:
+            raise InputError(f"{option}: got {one!r}, wanted one of {', '.join(map(str, known))}.")
 
 
 def _places(budget: int) -> np.ndarray:
@@ -95,15 +99,10 @@ def _measured(
 ) -> dict[str, Any]:
     """By solver, setting and dimension: areas and ECDF."""
     hits: dict[tuple[str, str, int], dict[int, np.ndarray]] = {}
-    spawn = get_context("spawn")  # a fork would copy JAX's threads
     total = sum(len(job[-1]) for job in jobs) * len(instances)
-    # One thread each: on matrices as small as these, more do nothing but wait for each other.
-    executor = ProcessPoolExecutor(workers, spawn, threadpool_limits, (1,))
-    with tqdm(total=total, unit="run") as bar, executor as pool:
-        futures = {pool.submit(_work, job, instances, budget): job for job in jobs}
-        for future in as_completed(futures):
-            name, d, part = futures[future]
-            for f, by_setting in future.result().items():
+    with tqdm(total=total, unit="run") as bar:
+        for (name, d, part), by_function in _answers(jobs, instances, budget, workers):
+            for f, by_setting in by_function.items():
                 for setting, found in by_setting.items():
                     hits.setdefault((name, setting, d), {})[f] = found
             bar.set_description(f"{name}, d = {d}")
@@ -113,6 +112,21 @@ def _measured(
         about = _summary({f: of[f] for f in sorted(of)}, d, budget)
         summed.setdefault(name, {}).setdefault(setting, {})[str(d)] = about
     return summed
+
+
+def _answers(
+    jobs: list[Job], instances: tuple[int, ...], budget: int, workers: int
+) -> Iterator[tuple[Job, dict[int, dict[str, np.ndarray]]]]:
+    """What each job found, as it comes."""
+    if workers == 1:
+        with threadpool_limits(1):
+            yield from ((job, _work(job, instances, budget)) for job in jobs)
+        return
+    spawn = get_context("spawn")  # a fork would copy JAX's threads
+    # One thread each: on matrices as small as these, more do nothing but wait for each other.
+    with ProcessPoolExecutor(workers, spawn, threadpool_limits, (1,)) as pool:
+        futures = {pool.submit(_work, job, instances, budget): job for job in jobs}
+        yield from ((futures[future], future.result()) for future in as_completed(futures))
 
 
 def _work(job: Job, instances: tuple[int, ...], budget: int) -> dict[int, dict[str, np.ndarray]]:

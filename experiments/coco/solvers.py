@@ -21,7 +21,7 @@ def _method() -> Any:
     return zopqn()
 
 
-class _Stall:
+class Stall:
     """Whether the best value has stood still: by no more than rounding in 20 + 5 (d + 1) values."""
 
     def __init__(self, dimension: int) -> None:
@@ -29,6 +29,7 @@ class _Stall:
         self._best, self._since = np.inf, 0
 
     def after(self, values: list[float]) -> bool:
+        """Whether it still stands so after these."""
         best = min(values)
         least = 4 * np.finfo(float).eps * abs(self._best) if np.isfinite(self._best) else 0.0
         if best < self._best - least:
@@ -41,7 +42,7 @@ class _Stall:
 def _zopqn(problem: Problem) -> None:
     """ZO-PQN with its defaults, by ask and tell."""
     for number, start in enumerate(problem.starts()):
-        solver, stall = AskTell(start, _method(), key=number), _Stall(problem.dimension)
+        solver, stall = AskTell(start, _method(), key=number), Stall(problem.dimension)
         while True:
             values = [problem(x) for x in solver.ask()]
             solver.tell(values)

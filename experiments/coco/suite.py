@@ -11,6 +11,12 @@ from experiments.errors import InputError
 TARGETS = 10.0 ** np.linspace(2, -8, 51)
 """Distances of f to its smallest value, as COCO's own figures take them."""
 
+FUNCTIONS = range(1, 25)
+"""Numbers of all functions of the suite."""
+
+DIMENSIONS = (2, 3, 5, 10, 20, 40)
+"""Dimensions of the suite."""
+
 JUDGED = (1, 2, *range(5, 15))
 """Numbers of the functions that are unimodal, or nearly: 1, 2 and 5 to 14."""
 
