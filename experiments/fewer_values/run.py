@@ -25,6 +25,10 @@ _SMALL = 10  # dimensions up to which the methods for few are run
 PARTS = ("zopqn", "peers", "methods")
 """What can be run alone: ZO-PQN, SciPy's and pycma's methods, and this library's others."""
 
+# under which name each part's results are kept
+_DATA_FIELDS = {"zopqn": "zopqn", "peers": "lbfgsb", "methods": "methods"}
+_VALLEY_FIELDS = {"zopqn": "zopqn", "peers": "peers"}
+
 Peer = Callable[[Callable[[Any], Any], np.ndarray, int, int], Curve]
 
 
@@ -80,30 +84,56 @@ def measure(
     problems = [logistic.prepare(name, rows, data_dir, regularisation) for name in datasets]
     valleys = [valley for d in rosenbrock for valley in rosenbrocks(d)]
     valleys += [quadratic(number) for number in range(quadratics)]
-    others: dict[str, Any] = {}
+    data = {problem.name: _about(problem, budget) for problem in problems}
+    long = {v.name: {"dimension": len(v.start), "budget_in_d": valley_budget} for v in valleys}
+    for name, found in [*data.items(), *long.items()]:
+        found |= _taken(name, found, name in data, fractions, parts, kept)
     if "methods" in parts:
-        others = compare(
+        entries = compare(
             problems, methods, learning_rates, tuning_seed, seeds, budget, workers, fractions
         )
-    data, found = {}, []
+        for name, of in entries.items():
+            data[name]["methods"] = [_entry(entry, len(fractions)) for entry in of]
     with tqdm(total=len(problems) + len(valleys)) as bar:
         for problem in problems:
             bar.set_description(problem.name)
-            fresh = _about(problem, budget) | _on_data(problem, fractions, budget, seeds, parts)
-            if problem.name in others:
-                fresh["methods"] = [_entry(e, len(fractions)) for e in others[problem.name]]
-            old = ((kept or {}).get("data") or {}).get(problem.name)
-            data[problem.name] = _completed(problem.name, fresh, old, "lbfgsb", "methods")
+            data[problem.name] |= _on_data(problem, fractions, budget, seeds, parts)
             bar.update()
         for valley in valleys:
             bar.set_description(valley.name)
-            fresh = _on_valley(valley, valley_budget, seeds, parts)
-            old = next(
-                (v for v in (kept or {}).get("valleys", ()) if v["name"] == valley.name), None
-            )
-            found.append(_completed(valley.name, fresh, old, "peers"))
+            long[valley.name] |= _on_valley(valley, valley_budget, seeds, parts)
             bar.update()
-    return {"fractions": list(fractions), "data": data, "valleys": found}
+    named = [{"name": name, **found} for name, found in long.items()]
+    return {"fractions": list(fractions), "data": data, "valleys": named}
+
+
+def _taken(
+    name: str,
+    about: dict[str, Any],
+    is_data: bool,
+    fractions: tuple[float, ...],
+    parts: Iterable[str],
+    kept: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """What is kept of the parts that are not run, if it is of the very problem."""
+    fields = _DATA_FIELDS if is_data else _VALLEY_FIELDS
+    wanted = [field for part, field in fields.items() if part not in parts]
+    if not wanted:
+        return {}
+    kept = kept or {"fractions": [], "data": {}, "valleys": []}
+    found = kept["data"].get(name, {}) if is_data else _by_name(kept["valleys"], name)
+    same = all(found.get(key) == value for key, value in about.items())
+    same = same and (not is_data or kept["fractions"] == list(fractions))
+    if not same or any(field not in found for field in wanted):
+        raise InputError(
+            f"only: wanted the kept results of {name}, the same problem and budget, which are not "
+            "there: run without it first."
+        )
+    return {field: found[field] for field in wanted}
+
+
+def _by_name(found: Iterable[dict[str, Any]], name: str) -> dict[str, Any]:
+    return next((one for one in found if one["name"] == name), {})
 
 
 def _about(problem: logistic.Problem, budget: int) -> dict[str, Any]:
@@ -115,26 +145,6 @@ def _about(problem: logistic.Problem, budget: int) -> dict[str, Any]:
         "optimum": round(problem.optimum, 6),
         "budget_in_d": budget,
     }
-
-
-def _completed(
-    name: str, fresh: dict[str, Any], kept: dict[str, Any] | None, *parts: str
-) -> dict[str, Any]:
-    """What was found, with the parts that were not run as they are kept."""
-    missing = [part for part in ("zopqn", *parts) if part not in fresh]
-    if not missing:
-        return fresh
-    known = [key for key in fresh if key not in ("zopqn", *parts)]
-    if (
-        kept is None
-        or any(part not in kept for part in missing)
-        or any(kept.get(key) != fresh[key] for key in known)
-    ):
-        raise InputError(
-            f"only: wanted the kept results of {name}, the same problem and budget, which are not "
-            "there: run without it first."
-        )
-    return fresh | {part: kept[part] for part in missing}
 
 
 def _entry(entry: dict[str, Any], number: int) -> dict[str, Any]:
@@ -170,7 +180,7 @@ def _on_valley(
     valley: Valley, budget: int, seeds: tuple[int, ...], parts: Iterable[str]
 ) -> dict[str, Any]:
     d = len(valley.start)
-    found: dict[str, Any] = {"name": valley.name, "dimension": d, "budget_in_d": budget}
+    found: dict[str, Any] = {}
     if "zopqn" in parts:
         ours = [from_history(_history(valley, budget * d, jax.random.key(seed))) for seed in seeds]
         found["zopqn"] = [values_to_reach(curve, valley.target) for curve in ours]
