@@ -50,7 +50,7 @@ def main(config: Config) -> None:
         kept=records.kept(_NAME) if config.only else None,
     )
     records.write(
-        _NAME, folder, config, results, tables(results), draw, ("coco-experiment", "cma", "scipy")
+        _NAME, folder, config, results, tables(results), draw, ("coco-experiment", "cma")
     )
 
 

@@ -7,6 +7,7 @@ from experiments import style
 from experiments.coco.table import OURS, best_of, name_of
 
 _COLUMNS = 3
+_TICKS = (0.1, 1, 10, 100)
 _COLOURS = {"L-BFGS-B": style.REFERENCE, "COBYQA": "#0072B2", "CMA-ES": "#009E73"}
 _LINES = {"L-BFGS-B": "--", "COBYQA": "-.", "CMA-ES": ":"}
 
@@ -23,8 +24,10 @@ def draw(results: dict[str, Any], path: Path) -> None:
                 ecdf = best_of(results, solver, d)["ecdf"]
                 if ecdf is not None:
                     axes.plot(results["ecdf_at_in_d"], ecdf, **_look(solver))
-            axes.set(title=f"d = {d}", xscale="log", ylim=(0, 1), xlim=(1 / d, None))
-            style.plain_ticks(axes.xaxis)
+            axes.set(title=f"d = {d}", xscale="log", ylim=(0, 1))
+            axes.set_xticks(_TICKS, list(map(str, _TICKS)))
+            axes.set_xticks([], minor=True)
+            axes.set_xlim(1 / d, results["budget_in_d"])
         for axes in list(panels)[len(dimensions) :]:
             axes.set_axis_off()
         figure.supxlabel("values / d", fontsize=13)
