@@ -49,9 +49,7 @@ def main(config: Config) -> None:
         only=config.only,
         kept=records.kept(_NAME) if config.only else None,
     )
-    records.write(
-        _NAME, folder, config, results, tables(results), draw, ("coco-experiment", "cma")
-    )
+    records.write(_NAME, folder, config, results, tables(results), draw, ("coco-experiment", "cma"))
 
 
 if __name__ == "__main__":
