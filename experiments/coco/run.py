@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from experiments.coco.solvers import SOLVERS, runs
 from experiments.coco.suite import DIMENSIONS, FUNCTIONS, TARGETS, area, bare_problem
+from experiments.coco.table import known
 from experiments.errors import InputError
 
 _PLACES = 48  # of a kept ECDF
@@ -168,6 +169,8 @@ def _taken(name: str, asked: dict[str, Any], kept: dict[str, Any] | None) -> dic
                 about = dict(kept["solvers"][name][setting][d])
                 areas = {str(f): about["areas"][str(f)] for f in asked["functions"]}
                 about["areas"] = {f: [row[c] for c in columns] for f, row in areas.items()}
+                if any(known(row) == [] for row in about["areas"].values()):
+                    raise KeyError("runs")
                 if not whole:  # these are of all
                     about |= {"area_from_d": None, "ecdf": None, "all_targets_met": None}
                 found.setdefault(setting, {})[d] = about

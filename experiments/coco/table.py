@@ -23,7 +23,17 @@ def name_of(solver: str) -> str:
 
 def mean_area(found: dict[str, Any]) -> float:
     """Area of a setting in a dimension, over all functions and instances."""
-    return float(np.mean(list(found["areas"].values())))
+    return float(np.mean([area for row in found["areas"].values() for area in known(row)]))
+
+
+def area_on(found: dict[str, Any], function: int) -> float:
+    """Area of a setting in a dimension on a function, over its instances."""
+    return float(np.mean(known(found["areas"][str(function)])))
+
+
+def known(row: list[float | None]) -> list[float]:
+    """Areas of the instances that were run; null stands for one that was not."""
+    return [area for area in row if area is not None]
 
 
 def best_setting(results: dict[str, Any], solver: str, d: int) -> str:
@@ -67,11 +77,18 @@ def _areas(results: dict[str, Any]) -> str:
         rows += [
             [
                 f"{name_of(solver)}: runs to 1e-8",
-                *(str(best_of(results, solver, d)["all_targets_met"]) for d in dimensions),
+                *(_met(best_of(results, solver, d)) for d in dimensions),
             ]
             for solver in results["solvers"]
         ]
     return markdown(["area under the ECDF", *(f"d = {d}" for d in dimensions)], rows)
+
+
+def _met(found: dict[str, Any]) -> str:
+    """How many runs met all targets; of how many, where some were not run."""
+    rows = found["areas"].values()
+    runs, all_runs = sum(len(known(row)) for row in rows), sum(map(len, rows))
+    return f"{found['all_targets_met']}" + (f" of {runs}" if runs < all_runs else "")
 
 
 def _with_setting(results: dict[str, Any], d: int) -> str:
@@ -91,11 +108,8 @@ def _functions(results: dict[str, Any]) -> str:
     for f in results["functions"]:
         cells = []
         for d in results["dimensions"]:
-            ours = np.mean(best_of(results, OURS, d)["areas"][str(f)])
-            theirs = {
-                peer: float(np.mean(best_of(results, peer, d)["areas"][str(f)]))
-                for peer in peers(results)
-            }
+            ours = area_on(best_of(results, OURS, d), f)
+            theirs = {peer: area_on(best_of(results, peer, d), f) for peer in peers(results)}
             best = max(theirs, key=lambda peer: theirs[peer])
             text = f"{ours:.2f} / {theirs[best]:.2f} {best}"
             cells.append(f"**{text}**" if ours >= theirs[best] else text)
@@ -112,7 +126,7 @@ def _lost(results: dict[str, Any]) -> str:
         for d in results["dimensions"]:
             peer = best_of(results, best_peer(results, d), d)
             ours = best_of(results, OURS, d)
-            gap = np.mean(ours["areas"][str(f)]) - np.mean(peer["areas"][str(f)])
+            gap = area_on(ours, f) - area_on(peer, f)
             cells.append(f"{gap / len(results['functions']):+.4f}")
         rows.append([f"f{f} {NAMES[f]}", *cells])
     header = [f"d = {d}, over {best_peer(results, d)}" for d in results["dimensions"]]

@@ -16,7 +16,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 
 
 def ratios(found: dict[str, Any]) -> list[float]:
-    """Median values of ZO-PQN over those of L-BFGS-B (all it was given, where it never got there)."""
+    """Median values of ZO-PQN over those of L-BFGS-B, or over all that it was given."""
     most = found["budget_in_d"] * found["dimension"]
     return [
         median(ours) / (most if theirs is None else theirs)
