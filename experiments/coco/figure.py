@@ -18,7 +18,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     columns = min(_COLUMNS, len(dimensions))
     rows = -(-len(dimensions) // columns)
     with style.figure(path, 4.3 * columns + 0.6, 3.5 * rows + 1.0) as figure:
-        panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+        panels = list(figure.subplots(rows, columns, sharey=True, squeeze=False).flat)
         for axes, d in zip(panels, dimensions, strict=False):
             for solver in results["solvers"]:
                 ecdf = best_of(results, solver, d)["ecdf"]
@@ -28,7 +28,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
             axes.set_xticks(_TICKS, list(map(str, _TICKS)))
             axes.set_xticks([], minor=True)
             axes.set_xlim(1 / d, results["budget_in_d"])
-        for axes in list(panels)[len(dimensions) :]:
+        for axes in panels[len(dimensions) :]:
             axes.set_axis_off()
         figure.supxlabel("values / d", fontsize=13)
         figure.supylabel("targets met", fontsize=13)
