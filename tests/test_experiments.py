@@ -36,6 +36,7 @@ from zosah_jax import PAPER_READING, History, rspg, zosah
 NAMES = (
     "ablations",
     "alignment",
+    "coco",
     "comparison",
     "control",
     "fewer_values",
@@ -121,19 +122,20 @@ def test_rosenbrock(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_fewer_values(tmp_path, capsys):
-    fewer_values.main(
-        fewer_values.Config(
-            datasets=("breast_cancer",),
-            rows=60,
-            budget=8,
-            rosenbrock=(2,),
-            quadratics=1,
-            valley_budget=20,
-            seeds=(0, 1),
-            out=tmp_path,
-        )
+def test_fewer_values(tmp_path, monkeypatch, capsys):
+    config = fewer_values.Config(
+        datasets=("breast_cancer",),
+        rows=60,
+        budget=8,
+        rosenbrock=(2,),
+        quadratics=1,
+        valley_budget=20,
+        seeds=(0, 1),
+        methods=("rspg",),
+        learning_rates=(0.1, 1.0),
+        out=tmp_path,
     )
+    fewer_values.main(config)
     results = kept(tmp_path)["results"]
     data, (zigzag, _, bowl) = results["data"]["breast_cancer"], results["valleys"]
     assert np.shape(data["zopqn"]) == (4, 2)
@@ -141,7 +143,21 @@ def test_fewer_values(tmp_path, capsys):
     assert set(zigzag["peers"]) == {"L-BFGS-B", "BFGS", "COBYQA", "Nelder-Mead", "CMA-ES"}
     assert zigzag["zopqn"] == [None, None]  # not within 40 values
     assert bowl["dimension"] == 100
+    (entry,) = data["methods"]
+    assert (entry["method"], entry["setting"]) == ("rspg", "tuned")
+    assert entry["learning_rate"] in config.learning_rates
+    assert np.shape(entry["values"]) == (4, 2)
     assert "worst" in capsys.readouterr().out
+
+    monkeypatch.setattr(records, "kept", lambda name: results)
+    fewer_values.main(replace(config, only=("methods",), out=tmp_path / "part"))
+    assert kept(tmp_path / "part") == kept(tmp_path)
+    with pytest.raises(InputError, match="wanted the kept results of breast_cancer"):
+        fewer_values.main(replace(config, only=("methods",), budget=9, out=tmp_path / "part"))
+    with pytest.raises(InputError, match="only: got 'scipy', wanted one of zopqn, peers, methods"):
+        fewer_values.main(replace(config, only=("scipy",)))
+    with pytest.raises(InputError, match="methods: got 'zopqn', wanted one of zosah"):
+        fewer_values.main(replace(config, methods=("zopqn",)))
 
 
 @pytest.mark.slow
