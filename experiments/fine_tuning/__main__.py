@@ -14,7 +14,7 @@ _NAME = "fine_tuning"
 
 @dataclass(frozen=True)
 class Config:
-    """A small language model, fine-tuned by forward passes to tell where a snippet comes from."""
+    """A small language model, fine-tuned by forward passes to tell what kind of text it sees."""
 
     methods: tuple[str, ...] = ("mezo", "mezo_bcd", "hizoo", "fzoo", "zosah")
     """Methods by name."""
@@ -31,7 +31,7 @@ class Config:
     subspace_dim: int = 64
     """ZO-SAH's m."""
     examples: int = 64
-    """Snippets of each of the four sources to learn from."""
+    """Snippets of each of the four kinds to learn from."""
     batch_size: int = 16
     """Snippets of a value."""
     budget: int = 1_500

@@ -35,6 +35,8 @@ GRIDS = {
 
 _POINTS = 10  # at which a run is looked at
 _RANK_SCALE = 2.0
+_CEILING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+_CEILING_STEPS = 200
 
 
 class Task(NamedTuple):
@@ -79,7 +81,7 @@ def measure(
         pretraining_steps: by backpropagation.
         rank: of the adapters.
         subspace_dim: ZO-SAH's m.
-        examples: snippets of each source to learn from.
+        examples: snippets of each kind to learn from.
         batch_size: snippets of a value.
         budget: values of a run.
         grid_points: learning rates tried for each method, from the middle of its grid outwards.
@@ -92,9 +94,8 @@ def measure(
         For JSON: accuracy, values and losses by method and by what is trained; times of a step.
     """
     found = corpora()
-    text = np.concatenate([corpus.train for corpus in found.values()])
     model = pretrain(
-        text,
+        [corpus.train for corpus in found.values()],
         width=width,
         layers=layers,
         heads=4,
@@ -109,8 +110,9 @@ def measure(
     tasks = {"all weights": _whole(model), "adapters": _low_rank(model, rank)}
     total = len(tasks) * len(methods) * (grid_points + len(seeds))
     results: dict[str, Any] = {
-        "sources": {n: len(c.train) + len(c.test) for n, c in found.items()},
+        "kinds": {n: len(c.train.tokens) + len(c.test.tokens) for n, c in found.items()},
         "pretraining_loss": model.loss,
+        "title_loss": model.title_loss,
         "examples": len(train.labels),
         "test": len(test.labels),
         "budget": budget,
@@ -121,7 +123,11 @@ def measure(
     with tqdm(total=total, unit="run") as bar:
         for name, task in tasks.items():
             start = _judged(task, task.params, test)
-            entry = {"dimension": dimension(task.params), "accuracy_at_start": start[1]}
+            entry: dict[str, Any] = {
+                "dimension": dimension(task.params),
+                "accuracy_at_start": start[1],
+                "ceiling": _ceiling(task, train, test, batch_size, tuning_seed),
+            }
             entry["methods"] = {
                 method: _tuned(
                     task,
@@ -180,6 +186,39 @@ def _judged(task: Task, params: Any, test: Snippets) -> tuple[float, float]:
     each = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(test.labels))
     right = np.argmax(np.asarray(logits), axis=-1) == test.labels
     return float(jnp.mean(each)), float(np.mean(right))
+
+
+def _ceiling(
+    task: Task, train: Snippets, test: Snippets, batch_size: int, seed: int
+) -> dict[str, Any]:
+    """What backpropagation and Adam make of the same task: the rate with the least training loss.
+
+    Its passes are no values, and it is no competitor: it says what there is to be had.
+    """
+    tokens, labels = jnp.asarray(train.tokens), jnp.asarray(train.labels)
+
+    @jax.jit
+    def tuned(rate: jax.Array) -> Any:
+        tx = optax.adam(rate)
+
+        def step(carry: Any, key: jax.Array) -> tuple[Any, None]:
+            params, state = carry
+            at = jax.random.randint(key, (batch_size,), 0, len(labels))
+            gradient = jax.grad(task.value)(params, tokens[at], labels[at])
+            updates, state = tx.update(gradient, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        keys = jax.random.split(jax.random.key(seed), _CEILING_STEPS)
+        return jax.lax.scan(step, (task.params, tx.init(task.params)), keys)[0][0]
+
+    found = {rate: tuned(jnp.float32(rate)) for rate in _CEILING_RATES}
+    best = min(found, key=lambda rate: _judged(task, found[rate], train)[0])
+    return {
+        "learning_rate": best,
+        "steps": _CEILING_STEPS,
+        "loss": _judged(task, found[best], train)[0],
+        "accuracy": _judged(task, found[best], test)[1],
+    }
 
 
 # --- runs ----------------------------------------------------------------------------------------
