@@ -28,13 +28,13 @@ class Pretrained(NamedTuple):
 
     Attributes:
         params: pytree.
-        logits: (params, tokens) -> logits at every place.
+        last: (params, tokens) -> logits at the last place.
         loss: of the next byte in the last pretraining batches, in nats.
         title_loss: of the first letter of the title there, in nats.
     """
 
     params: Any
-    logits: Callable[[Any, jax.Array], jax.Array]
+    last: Callable[[Any, jax.Array], jax.Array]
     loss: float
     title_loss: float
 
@@ -76,11 +76,11 @@ def pretrain(
     sizes = np.array([len(one.tokens) for one in texts])
     begin, room = jnp.asarray(np.cumsum(sizes) - sizes), jnp.asarray(sizes - length)
 
-    def logits(params: Any, tokens: jax.Array) -> jax.Array:
-        return nnx.merge(graphdef, params)(tokens)
+    def last(params: Any, tokens: jax.Array) -> jax.Array:
+        return nnx.merge(graphdef, params).last(tokens)
 
     def loss(params: Any, piece: jax.Array, title: jax.Array) -> tuple[jax.Array, jax.Array]:
-        found = logits(params, asked(piece))
+        found = nnx.merge(graphdef, params)(asked(piece))
         cross_entropy = optax.softmax_cross_entropy_with_integer_labels
         both = jnp.stack(
             [
@@ -104,7 +104,7 @@ def pretrain(
 
     keys = jax.random.split(jax.random.key(seed), steps)
     (params, _), losses = jax.jit(partial(jax.lax.scan, step))((params, tx.init(params)), keys)
-    return Pretrained(params, logits, *np.mean(losses[-50:], axis=0).tolist())
+    return Pretrained(params, last, *np.mean(losses[-50:], axis=0).tolist())
 
 
 def asked(piece: jax.Array) -> jax.Array:
@@ -114,7 +114,7 @@ def asked(piece: jax.Array) -> jax.Array:
 
 def label_logits(model: Pretrained, params: Any, snippets: jax.Array) -> jax.Array:
     """Logits of the labels, shape (batch, kinds), where the model is asked after a snippet."""
-    return model.logits(params, asked(snippets))[:, -1, LABELS]
+    return model.last(params, asked(snippets))[:, LABELS]
 
 
 # --- low-rank adapters ---------------------------------------------------------------------------

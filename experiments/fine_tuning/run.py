@@ -25,10 +25,10 @@ from zosah_jax.params import dimension
 from zosah_jax.transform import zeroth_order_states
 
 GRIDS = {
-    "mezo": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    "mezo": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
     "mezo_bcd": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "hizoo": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "fzoo": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    "hizoo": (3e-3, 1e-2, 3e-2, 0.1, 0.3),
+    "fzoo": (3e-3, 1e-2, 3e-2, 0.1, 0.3),
     "zosah": (0.03, 0.1, 0.3, 1.0, 3.0),
 }
 """Learning rates that are tried, as many for each method: they are of different units."""
@@ -65,6 +65,7 @@ def measure(
     examples: int,
     batch_size: int,
     budget: int,
+    tuning_budget: int,
     grid_points: int,
     tuning_seed: int,
     seeds: tuple[int, ...],
@@ -84,6 +85,7 @@ def measure(
         examples: snippets of each kind to learn from.
         batch_size: snippets of a value.
         budget: values of a run.
+        tuning_budget: values of a run of the tuning.
         grid_points: learning rates tried for each method, from the middle of its grid outwards.
         tuning_seed: on which they are tried.
         seeds: that are reported.
@@ -116,6 +118,7 @@ def measure(
         "examples": len(train.labels),
         "test": len(test.labels),
         "budget": budget,
+        "tuning_budget": tuning_budget,
         "seeds": list(seeds),
         "tuning_seed": tuning_seed,
         "trained": {},
@@ -137,6 +140,7 @@ def measure(
                     test,
                     batch_size,
                     budget,
+                    tuning_budget,
                     _middle(GRIDS[method], grid_points),
                     tuning_seed,
                     seeds,
@@ -241,23 +245,24 @@ def _tuned(
     test: Snippets,
     batch_size: int,
     budget: int,
+    tuning_budget: int,
     grid: tuple[float, ...],
     tuning_seed: int,
     seeds: tuple[int, ...],
     bar: tqdm,
 ) -> dict[str, Any]:
-    """The learning rate with the least training loss at the end, and runs with it."""
+    """The learning rate with the least training loss in the tuning, and runs with it."""
     advance = jax.jit(partial(_advance, task, _constructor(method, subspace_dim), batch_size))
 
-    def run(rate: float, seed: int) -> dict[str, Any]:
+    def run(rate: float, seed: int, values: int) -> dict[str, Any]:
         bar.set_description(f"{method}, d = {dimension(task.params)}")
-        result = _run(task, advance, method, subspace_dim, rate, seed, train, test, budget)
+        result = _run(task, advance, method, subspace_dim, rate, seed, train, test, values)
         bar.update()
         return result
 
-    tried = {rate: run(rate, tuning_seed)["loss"][-1] for rate in grid}
+    tried = {rate: run(rate, tuning_seed, tuning_budget)["loss"][-1] for rate in grid}
     best = min(grid, key=lambda rate: tried[rate] if np.isfinite(tried[rate]) else np.inf)
-    runs = [run(best, seed) for seed in seeds]
+    runs = [run(best, seed, budget) for seed in seeds]
     return {
         "learning_rate": best,
         "at_edge": len(grid) > 1 and best in (grid[0], grid[-1]),

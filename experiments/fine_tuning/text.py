@@ -119,9 +119,7 @@ def _corpus(documents: Documents) -> Corpus:
         if len(tokens) >= _SMALLEST:
             letters = np.full(len(tokens), ord(title.lower().lstrip("_")[0]), np.int32)
             end = len(tokens) * 4 // 5
-            parts.append(
-                (Text(tokens[:end], letters[:end]), Text(tokens[end:], letters[end:]))
-            )
+            parts.append((Text(tokens[:end], letters[:end]), Text(tokens[end:], letters[end:])))
     train, test = zip(*parts, strict=True)
     return Corpus(*(Text(*map(np.concatenate, zip(*part, strict=True))) for part in (train, test)))
 

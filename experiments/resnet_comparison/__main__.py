@@ -33,13 +33,13 @@ class Config:
     """Methods by name: these, or rspg."""
     learning_rates: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     """The common grid."""
-    tuning_budget: int = 10_000
+    tuning_budget: int = 5_000
     """Values of a run of the tuning."""
     tuning_seed: int = 1_000
     """Seed of it, none of those reported."""
     batch_size: int = 128
     """Images of a value."""
-    budget: int = 40_000
+    budget: int = 20_000
     """Values of a run."""
     points: int = 40
     """How often a run is looked at, in equal distances."""

@@ -1,4 +1,4 @@
-"""Training loss against values spent, a line a seed; and the least loss by then, in values' ratio."""
+"""Training loss against values spent, a line a seed."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
                     linewidth=1.8,
                     label=described(method, entry) if number == 0 else None,
                 )
-        axes.set(xlabel="function values spent", ylabel="training loss", xlim=(0, results["budget"]))
+        axes.set(
+            xlabel="function values spent", ylabel="training loss", xlim=(0, results["budget"])
+        )
         low = min(min(run["loss"]) for e in results["methods"].values() for run in e["runs"])
         axes.set_ylim(low - 0.05, 2.5)
         axes.xaxis.set_major_locator(MaxNLocator(6))

@@ -7,7 +7,7 @@ import numpy as np
 from experiments.records import markdown
 from experiments.style import label
 
-LEVELS = (2.2, 2.1, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5)
+LEVELS = (2.25, 2.2, 2.15, 2.1, 2.05, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5)
 """Training losses whose price is told."""
 
 
