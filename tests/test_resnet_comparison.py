@@ -1,6 +1,7 @@
 """The comparison on a ResNet at tiny budgets: equal tuning, exact counts, prices at a loss."""
 
 import json
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -73,7 +74,7 @@ def test_training_is_judged_on_images_that_are_no_values(tiny):
     # in evaluation mode, with the statistics of the same images, the loss is that of training mode
     assert training.judge(settled)[0] == pytest.approx(before, rel=1e-5)
     assert spent(settled) == 0
-    run = running._run(training, Part(images, labels), 0.25, 0, [0, 30, 60])
+    run = running._run(training, data.train, 0.25, 0, [0, 30, 60])
     assert run["loss"][0] == pytest.approx(before, rel=1e-6)
     assert run["loss"][-1] < before
     assert run["spent"][-1] == run["steps"] * (run["spent"][-1] // run["steps"]) <= 60
@@ -126,11 +127,12 @@ def test_experiment(tiny, tmp_path, capsys):
 
 
 def test_bad_input(tiny, tmp_path):
-    for changes, match in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"methods": ("adam",)}, "methods: got 'adam', wanted one of zosah"),
         ({"network": "vgg"}, "network: got 'vgg', wanted one of convnet"),
         ({"tuning_seed": 0}, "tuning_seed: got 0"),
         ({"network": "tiny", "shrink": 3}, "shrink: got 3, wanted a divisor of 2 pixels"),
-    ):
+    ]
+    for changes, match in cases:
         with pytest.raises(InputError, match=match):
             resnet_comparison.main(resnet_comparison.Config(out=tmp_path, **changes))

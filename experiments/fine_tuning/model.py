@@ -72,7 +72,7 @@ def pretrain(
     graphdef, params = nnx.split(model, nnx.Param)
     params = nnx.as_pure(params)
     tx = optax.adamw(optax.cosine_decay_schedule(learning_rate, steps))
-    text = Text(*(jnp.asarray(np.concatenate(part)) for part in zip(*texts, strict=True)))
+    tokens, titles = (jnp.asarray(np.concatenate(part)) for part in zip(*texts, strict=True))
     sizes = np.array([len(one.tokens) for one in texts])
     begin, room = jnp.asarray(np.cumsum(sizes) - sizes), jnp.asarray(sizes - length)
 
@@ -97,7 +97,7 @@ def pretrain(
         start = begin[kind] + jax.random.randint(where, (batch_size,), 0, room[kind])
         at = start[:, None] + jnp.arange(length - 1)[None]
         (_, both), gradient = jax.value_and_grad(loss, has_aux=True)(
-            params, text.tokens[at], text.titles[at[:, -1]]
+            params, tokens[at], titles[at[:, -1]]
         )
         updates, state = tx.update(gradient, state, params)
         return (optax.apply_updates(params, updates), state), both

@@ -115,7 +115,7 @@ def _about(reading: Reading) -> dict[str, Any]:
 def _some(part: Part, number: int) -> Part:
     """Images drawn with a fixed seed."""
     at = np.random.default_rng(0).permutation(len(part.labels))[:number]
-    return Part(*(jnp.asarray(array[at]) for array in part))
+    return Part(*(array[at] for array in part))
 
 
 def _run(
@@ -131,18 +131,18 @@ def _run(
         seed: of the run.
         marks: values spent at which the loss is taken.
     """
-    state = training.start(seed, learning_rate)
+    state, on = training.start(seed, learning_rate), [jnp.asarray(array) for array in judged]
     counts, losses = [], []
     for mark in marks:
         state = training.advance(state, mark)
         if counts and spent(state) == counts[-1]:
             continue  # a step reached beyond this mark, too, or the next would exceed the budget
         counts.append(spent(state))
-        loss = float(training.value(state, *judged))
+        loss = float(training.value(state, *on))
         losses.append(min(loss, _LOST) if np.isfinite(loss) else _LOST)
         if losses[-1] >= _LOST:
             break
-    test_loss, accuracy = training.judge(training.settle(state, *judged))
+    test_loss, accuracy = training.judge(training.settle(state, *on))
     return {
         "spent": counts,
         "loss": losses,
