@@ -45,11 +45,16 @@ def asked(**changes):
     return train_resnet.runs(replace(config, seeds=(0,), **changes))
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet20", "convnet"])
+@pytest.mark.parametrize("name", ["resnet8", "resnet8_half", "resnet20", "convnet"])
 def test_networks_have_their_parameters(name):
     shape = (8, 8, 1) if name == "convnet" else (32, 32, 3)
     model = nnx.eval_shape(lambda: NETWORKS[name](shape, 10, nnx.Rngs(0)))
-    expected = {"resnet8": 78_042, "resnet20": 272_474, "convnet": 1_370}[name]
+    expected = {
+        "resnet8": 78_042,
+        "resnet8_half": 19_954,
+        "resnet20": 272_474,
+        "convnet": 1_370,
+    }[name]
     assert num_parameters(model) == expected
     logits = nnx.eval_shape(lambda m, x: m(x), model, jax.ShapeDtypeStruct((2, *shape), "float32"))
     assert logits.shape == (2, 10)
