@@ -34,7 +34,7 @@ class Config:
     learning_rates: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0)
     """The common grid."""
     tuning_budget: int = 5_000
-    """Values of a run of the tuning."""
+    """Values of a run of the tuning's first round."""
     tuning_seed: int = 1_000
     """Seed of it, none of those reported."""
     batch_size: int = 128

@@ -99,25 +99,24 @@ def _spread(values: list[float], digits: int) -> str:
 
 
 def _tuning(results: dict[str, Any]) -> str:
-    """Training loss at the end of every run of the tuning; the best of a method is bold."""
-    rates = list(dict.fromkeys(o["learning_rate"] for o in next(iter(_tried(results).values()))))
+    """Training loss at the end of every run of the tuning; what was chosen is bold."""
+    first = next(iter(results["methods"].values()))
+    rates = list(dict.fromkeys(one["learning_rate"] for one in first["tried"]))
     header = [
-        f"training loss after {results['tuning_budget']:,} values, learning rate",
+        f"training loss after {results['tuning_budget']:,} values (and {results['budget']:,})",
         *(f"{rate:g}" for rate in rates),
     ]
     rows = []
-    for method, tried in _tried(results).items():
-        least = min(one["loss"] for one in tried)
-        for reading in dict.fromkeys(one["reading"] for one in tried):
-            losses = {o["learning_rate"]: o["loss"] for o in tried if o["reading"] == reading}
-            cells = [f"{losses[rate]:.2f}" for rate in rates]
-            bold = [
-                f"**{cell}**" if losses[rate] == least else cell
-                for rate, cell in zip(rates, cells, strict=True)
-            ]
-            rows.append([f"{label(method)}, {reading}", *bold])
+    for method, entry in results["methods"].items():
+        chosen = (entry["reading"], entry["learning_rate"])
+        for reading in dict.fromkeys(one["reading"] for one in entry["tried"]):
+            row = [f"{label(method)}, {reading}"]
+            for one in entry["tried"]:
+                if one["reading"] == reading:
+                    cell = f"{one['loss']:.2f}"
+                    if "loss_at_budget" in one:
+                        cell += f" ({one['loss_at_budget']:.2f})"
+                    bold = (reading, one["learning_rate"]) == chosen
+                    row.append(f"**{cell}**" if bold else cell)
+            rows.append(row)
     return markdown(header, rows)
-
-
-def _tried(results: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    return {method: entry["tried"] for method, entry in results["methods"].items()}
