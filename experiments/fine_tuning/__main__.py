@@ -38,7 +38,7 @@ class Config:
     """Values of a run."""
     tuning_budget: int = 500
     """Values of a run of the tuning."""
-    grid_points: int = 5
+    grid_points: int = 6
     """Learning rates that are tried for each method."""
     tuning_seed: int = 1_000
     """Seed on which they are tried, none of those reported."""

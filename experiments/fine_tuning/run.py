@@ -25,11 +25,11 @@ from zosah_jax.params import dimension
 from zosah_jax.transform import zeroth_order_states
 
 GRIDS = {
-    "mezo": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2),
-    "mezo_bcd": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "hizoo": (3e-3, 1e-2, 3e-2, 0.1, 0.3),
-    "fzoo": (3e-3, 1e-2, 3e-2, 0.1, 0.3),
-    "zosah": (0.03, 0.1, 0.3, 1.0, 3.0),
+    "mezo": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    "mezo_bcd": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1),
+    "hizoo": (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3),
+    "fzoo": (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3),
+    "zosah": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
 }
 """Learning rates that are tried, as many for each method: they are of different units."""
 
