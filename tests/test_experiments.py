@@ -47,6 +47,7 @@ NAMES = (
     "overhead",
     "reaction_kinetics",
     "readings",
+    "resnet_comparison",
     "robustness",
     "rosenbrock",
     "speed",
