@@ -16,7 +16,15 @@ import optax
 
 from zosah_jax.blackbox.answers import Answers, ObjectiveError
 from zosah_jax.blackbox.ask_tell import AskTell
-from zosah_jax.blackbox.candidates import averaged, num_candidates, num_looks
+from zosah_jax.blackbox.candidates import (
+    averaged,
+    between,
+    half,
+    noise_for_lengths,
+    num_candidates,
+    num_looks,
+    step_share,
+)
 from zosah_jax.blackbox.checkpoint import Arrays, Checkpoints, from_arrays, to_arrays
 from zosah_jax.blackbox.journal import Journal
 from zosah_jax.blackbox.noise import measure_noise
@@ -158,7 +166,7 @@ def minimize_blackbox(
             Answers(fun, executor, max_workers, timeout, retries, max_pending, journal)
         )
         bar = stack.enter_context(_Bar(budget, progress))
-        run = _Run(solver, answers, budget, target, bar)
+        run = _Run(solver, answers, budget, target, bar, damped=tx is None)
         if checkpoints is not None:
             run.resume(checkpoints)
         if solver.step == 0:
@@ -221,16 +229,25 @@ class _Run:
     """A run between two steps."""
 
     def __init__(
-        self, solver: AskTell, answers: Answers, budget: int, target: float | None, bar: _Bar
+        self,
+        solver: AskTell,
+        answers: Answers,
+        budget: int,
+        target: float | None,
+        bar: _Bar,
+        *,
+        damped: bool,
     ) -> None:
         self.solver, self.answers, self.budget, self.target = solver, answers, budget, target
-        self.bar = bar
+        self.bar, self.damped = bar, damped
         self.status = Status.RUNNING
         self.value = math.nan  # where the run stood before the last step
         self.history: list[tuple[float, float, int]] = []
         self.silent = 0  # successive steps without a base value
         self.noise = 0.0
-        self.mean = solver.params  # of the points stood at, the late ones weighing most
+        self.means = (solver.params,) * 2  # of the points stood at in each half of the budget
+        self.half_from = 0  # step in which the present half began
+        self.half = 0
 
     @property
     def spent(self) -> int:
@@ -259,11 +276,15 @@ class _Run:
 
             noise = measure_noise(values, self.solver.params, self.solver.box, spare)
         self.noise = float(noise)
-        self.solver.set_noise(noise)
+        self._set_lengths()
+
+    def _set_lengths(self) -> None:
+        self.solver.set_noise(noise_for_lengths(self.noise, self.half))
 
     def take_step(self) -> None:
         """Ask, answer, tell, until the step is taken or the target met."""
         step, missing, asked = self.solver.step, 0, 0
+        before = self.solver.params
         while self.solver.step == step and self.status is Status.RUNNING:
             points, round_ = self.solver.ask(), self.solver.round
             values = self.answers(points, step, round_, self._spare())
@@ -273,7 +294,8 @@ class _Run:
                 self.status = Status.TARGET_REACHED
                 self.value = self.solver.best_value
         if self.status is Status.RUNNING:
-            self.mean = averaged(self.mean, self.solver.params, self.solver.step)
+            if self.noise:
+                self._heed_noise(before)
             self.value = float(self.solver.info.base_value)
             self.silent = 0 if math.isfinite(self.value) else self.silent + 1
             lost = step == 0 and missing == asked
@@ -285,6 +307,19 @@ class _Run:
             if lost or self.silent >= PATIENCE:
                 self.status = Status.NOT_FINITE
         self._note(self.value)
+
+    def _heed_noise(self, before: Params) -> None:
+        """Damp the step that was taken, take it into the mean, and see whether half is spent."""
+        if self.damped:
+            share = step_share(self.spent, self.budget)
+            self.solver.move_to(between(before, self.solver.params, share))
+        point, number = self.solver.params, self.solver.step - self.half_from
+        means = list(self.means)
+        means[self.half] = averaged(means[self.half], point, number)
+        self.means = tuple(means)
+        if half(self.spent, self.budget) > self.half:
+            self.half, self.half_from = 1, self.solver.step
+            self._set_lengths()
 
     def _meets(self, value: float) -> bool:
         return self.target is not None and value <= self.target
@@ -306,13 +341,15 @@ class _Run:
     # --- across a crash ---------------------------------------------------------------------------
 
     def save(self, checkpoints: Checkpoints) -> None:
-        more: Arrays = to_arrays(self.mean, "mean")
+        more: Arrays = to_arrays(self.means, "mean")
         more["history"] = np.asarray(self.history, np.float64).reshape(-1, 3)
         about = {
             "spent": self.spent,
             "silent": self.silent,
             "status": int(self.status),
             "noise": self.noise,
+            "half": self.half,
+            "half from": self.half_from,
             "first traceback": self.answers.first_traceback,
         }
         self.solver.save_to(checkpoints, self.solver.step, more, about)
@@ -322,11 +359,12 @@ class _Run:
         if found is None:
             return
         arrays, about = found
-        self.mean = from_arrays(arrays, "mean", self.mean)
+        self.means = from_arrays(arrays, "mean", self.means)
         self.history = [(v, b, int(n)) for v, b, n in arrays["history"].tolist()]
         self.value = self.history[-1][0] if self.history else math.nan
         self.answers.num_calls, self.silent = about["spent"], about["silent"]
         self.status, self.noise = Status(about["status"]), about["noise"]
+        self.half, self.half_from = about["half"], about["half from"]
         self.answers.first_traceback = about["first traceback"]
 
     # --- the end ----------------------------------------------------------------------------------
@@ -339,7 +377,7 @@ class _Run:
         if self.status is Status.TARGET_REACHED:
             params = best_params
         else:
-            candidates = [params, best_params, self.mean][: num_candidates(self.noise)]
+            candidates = [params, best_params, *self.means][: num_candidates(self.noise)]
             value, *others = self._look_again(candidates)
             if others:  # the smallest of many noisy values says little of its point
                 seen = [value, *others]
