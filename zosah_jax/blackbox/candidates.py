@@ -1,59 +1,94 @@
-"""What noise changes of a run: how long its probes and steps are, and which point it hands back.
+"""What noise changes of a run: how long its probes and its steps are, and what it hands back.
 
-How far apart values should be taken, so that noise matters little, and the model's own error no
-more, follows from third derivatives, which nobody knows. So the lengths are chosen as for four
-times the noise in the first half of the budget, and as for the noise itself in the second. The
-steps of the library's own choice of method are whole at first, and damped to a quarter.
+How far apart values should be taken, so that their noise matters little and the model's own error
+no more, follows from third derivatives, which nobody knows. So lengths are chosen as for four times
+the noise in the first half of the budget, and as for the noise itself in the second.
 
 The smallest of n values with noise sigma lies about sigma sqrt(2 log n) below its point's own, and
 the last point carries the noise of the last step. So a share of the budget is kept for fresh values
-of four points: the last, the one with the smallest value, and in each half a mean of the points
-stood at.
+of four points: the last, the one with the smallest value, and a mean of the points stood at in each
+half.
 """
 
-import os
+from dataclasses import dataclass
+
 import jax
 
+from zosah_jax.blackbox.ask_tell import AskTell
 from zosah_jax.params import Params
 
-_SHARE = 0.05  # of the budget, for the last looks
-_MOST_LOOKS = 8
-_DECAY = 3  # the mean is over about the last quarter of the steps
-_LONG = float(os.environ.get("CN", "4"))  # factor on the noise by which the first half chooses its lengths
-_HALF = float(os.environ.get("PH", "0.5"))
+_LONG = 4  # factor on the noise by which the first half chooses its lengths
 _WHOLE_STEPS = 0.1  # share of the budget before steps are damped
-_LEAST_SHARE = float(os.environ.get("LEAST", "0.25"))  # of a step
+_LEAST_SHARE = 0.25  # of a step
+_FOR_LOOKS = 0.05  # share of the budget
+_MOST_LOOKS = 8
+_DECAY = 3  # a mean is over about the last quarter of its steps
 
 
-def half(spent: int, budget: int) -> int:
-    """Which half of the budget is being spent, 0 or 1."""
-    return int(spent >= _HALF * budget)
+@dataclass
+class NoisyCourse:
+    """How far a run with noise has come; without noise, it does nothing.
 
+    Attributes:
+        means: of the points stood at in each half of the budget, the late ones weighing most.
+        noise: standard deviation of a value.
+        half: which half of the budget is being spent, 0 or 1.
+        since: step before which that half began.
+    """
 
-def noise_for_lengths(noise: float, half: int) -> float:
-    """Noise level by which a method should choose its lengths in a half of the budget."""
-    return noise if half else _LONG * noise
+    means: tuple[Params, Params]
+    noise: float = 0.0
+    half: int = 0
+    since: int = 0
+
+    def begin(self, solver: AskTell, noise: float) -> None:
+        """Set the noise level, and with it the lengths of the first half."""
+        self.noise = noise
+        solver.set_noise(_LONG * noise)
+
+    def go_on(
+        self, solver: AskTell, before: Params, spent: int, budget: int, *, damped: bool
+    ) -> None:
+        """After a step: damp it, take it into the mean, and see whether half is spent."""
+        if not self.noise:
+            return
+        if damped:
+            solver.move_to(between(before, solver.params, step_share(spent, budget)))
+        first, second = self.means
+        if self.half:
+            self.means = first, averaged(second, solver.params, solver.step - self.since)
+            return
+        self.means = averaged(first, solver.params, solver.step), second
+        if 2 * spent >= budget:
+            self.half, self.since = 1, solver.step
+            self.means = self.means[0], solver.params
+            solver.set_noise(self.noise)
+
+    def candidates(self, solver: AskTell) -> list[Params]:
+        """The points that may be the result; the last one comes first."""
+        if not self.noise:
+            return [solver.params]
+        return [solver.params, solver.best_params, *self.means]
+
+    def num_looks(self, budget: int) -> int:
+        """Fresh values of each candidate."""
+        if not self.noise:
+            return 1
+        return max(1, min(_MOST_LOOKS, int(_FOR_LOOKS * budget / 4)))
+
+    def reserve(self, budget: int) -> int:
+        """Values that are kept for the end."""
+        return self.num_looks(budget) * (4 if self.noise else 1)
 
 
 def step_share(spent: int, budget: int) -> float:
-    """Share of a step that is taken, 1/k in the long run, but never less than a quarter.
+    """Share of a step that is taken: all of it at first, then as 1/k, and at least a quarter.
 
-    Newton steps of single pairs of coordinates, all taken at once, overshoot where the pairs are
-    coupled. Without noise the fit comes to see that; under noise it cannot.
+    Newton steps of single pairs of coordinates, taken all at once, overshoot where the pairs are
+    coupled; without noise the fit comes to see that, under noise it cannot. And the noise of the
+    steps adds up in proportion to their share.
     """
     return max(_LEAST_SHARE, min(1.0, _WHOLE_STEPS * budget / spent))
-
-
-def num_candidates(noise: float) -> int:
-    """How many points may be the result."""
-    return 4 if noise else 1
-
-
-def num_looks(noise: float, budget: int) -> int:
-    """Fresh values of each candidate."""
-    if not noise:
-        return 1
-    return max(1, min(_MOST_LOOKS, int(_SHARE * budget / num_candidates(noise))))
 
 
 def averaged(mean: Params, params: Params, step: int) -> Params:

@@ -16,18 +16,10 @@ import optax
 
 from zosah_jax.blackbox.answers import Answers, ObjectiveError
 from zosah_jax.blackbox.ask_tell import AskTell
-from zosah_jax.blackbox.candidates import (
-    averaged,
-    between,
-    half,
-    noise_for_lengths,
-    num_candidates,
-    num_looks,
-    step_share,
-)
+from zosah_jax.blackbox.candidates import NoisyCourse
 from zosah_jax.blackbox.checkpoint import Arrays, Checkpoints, from_arrays, to_arrays
 from zosah_jax.blackbox.journal import Journal
-from zosah_jax.blackbox.noise import measure_noise
+from zosah_jax.blackbox.noise import MOST_POINTS, measure_noise
 from zosah_jax.blackbox.problem import problem_of
 from zosah_jax.checks import check_count, check_number
 from zosah_jax.minimize import PATIENCE, History, Result, Status
@@ -103,7 +95,8 @@ def minimize_blackbox(
         noise: standard deviation of a value, by which step lengths are chosen. "estimate": measured
             at `x0` by 7 or 14 values, where 14 are less than a twentieth of the budget (see
             `noise_level`). 0: values are as exact as their dtype. With noise, a twentieth of the
-            budget (at most 24 values) is kept to look again at the points that may be the best.
+            budget (at most 32 values) is kept to look again at the points that may be the best,
+            and where `tx` is None, its steps are damped as the budget is spent.
         executor: any `concurrent.futures.Executor`; it is not shut down. None: this thread.
         max_workers: processes of an own pool instead, begun by `spawn`; it is rebuilt when a worker
             dies or hangs.
@@ -159,14 +152,16 @@ def minimize_blackbox(
         )
     log_path, folder = _paths(log, checkpoint)
     problem = {} if log_path is None else problem_of(solver, noise)
+    problem["tx"] = "the library's choice" if tx is None else "given"
     with ExitStack() as stack:
         checkpoints = None if folder is None else stack.enter_context(Checkpoints(folder, problem))
-        journal = stack.enter_context(Journal(log_path, problem))
+        journal = stack.enter_context(Journal(log_path, problem, budget))
         answers = stack.enter_context(
             Answers(fun, executor, max_workers, timeout, retries, max_pending, journal)
         )
         bar = stack.enter_context(_Bar(budget, progress))
-        run = _Run(solver, answers, budget, target, bar, damped=tx is None)
+        run = _Run(solver, answers, budget, target, bar)
+        run.damped, run.planned = tx is None, journal.budget
         if checkpoints is not None:
             run.resume(checkpoints)
         if solver.step == 0:
@@ -229,25 +224,17 @@ class _Run:
     """A run between two steps."""
 
     def __init__(
-        self,
-        solver: AskTell,
-        answers: Answers,
-        budget: int,
-        target: float | None,
-        bar: _Bar,
-        *,
-        damped: bool,
+        self, solver: AskTell, answers: Answers, budget: int, target: float | None, bar: _Bar
     ) -> None:
         self.solver, self.answers, self.budget, self.target = solver, answers, budget, target
-        self.bar, self.damped = bar, damped
+        self.bar = bar
         self.status = Status.RUNNING
         self.value = math.nan  # where the run stood before the last step
         self.history: list[tuple[float, float, int]] = []
         self.silent = 0  # successive steps without a base value
-        self.noise = 0.0
-        self.means = (solver.params,) * 2  # of the points stood at in each half of the budget
-        self.half_from = 0  # step in which the present half began
-        self.half = 0
+        self.damped = False  # whether noise damps the steps
+        self.planned = budget  # what the course under noise goes by
+        self.course = NoisyCourse((solver.params, solver.params))
 
     @property
     def spent(self) -> int:
@@ -260,26 +247,20 @@ class _Run:
     def _spare(self) -> int:
         """Values that are left beside those of the rest of the step and of the last point."""
         rest = sum(self.solver.sizes[self.solver.round :])
-        return self.budget - self.spent - rest - self._reserve()
-
-    def _reserve(self) -> int:
-        """Values that are kept for the end."""
-        return num_candidates(self.noise) * num_looks(self.noise, self.budget)
+        return self.budget - self.spent - rest - self.course.reserve(self.budget)
 
     def measure_noise(self, noise: Any) -> None:
         """Set the noise level, measured where it was not given."""
         if noise == "estimate":
             spare = self._spare()
+            if spare >= MOST_POINTS:  # as when the log was begun
+                spare += self.planned - self.budget
 
             def values(points: list[Params], number: int) -> np.ndarray:
                 return self.answers(points, -1, number, 0)
 
             noise = measure_noise(values, self.solver.params, self.solver.box, spare)
-        self.noise = float(noise)
-        self._set_lengths()
-
-    def _set_lengths(self) -> None:
-        self.solver.set_noise(noise_for_lengths(self.noise, self.half))
+        self.course.begin(self.solver, float(noise))
 
     def take_step(self) -> None:
         """Ask, answer, tell, until the step is taken or the target met."""
@@ -294,8 +275,7 @@ class _Run:
                 self.status = Status.TARGET_REACHED
                 self.value = self.solver.best_value
         if self.status is Status.RUNNING:
-            if self.noise:
-                self._heed_noise(before)
+            self.course.go_on(self.solver, before, self.spent, self.planned, damped=self.damped)
             self.value = float(self.solver.info.base_value)
             self.silent = 0 if math.isfinite(self.value) else self.silent + 1
             lost = step == 0 and missing == asked
@@ -307,19 +287,6 @@ class _Run:
             if lost or self.silent >= PATIENCE:
                 self.status = Status.NOT_FINITE
         self._note(self.value)
-
-    def _heed_noise(self, before: Params) -> None:
-        """Damp the step that was taken, take it into the mean, and see whether half is spent."""
-        if self.damped:
-            share = step_share(self.spent, self.budget)
-            self.solver.move_to(between(before, self.solver.params, share))
-        point, number = self.solver.params, self.solver.step - self.half_from
-        means = list(self.means)
-        means[self.half] = averaged(means[self.half], point, number)
-        self.means = tuple(means)
-        if half(self.spent, self.budget) > self.half:
-            self.half, self.half_from = 1, self.solver.step
-            self._set_lengths()
 
     def _meets(self, value: float) -> bool:
         return self.target is not None and value <= self.target
@@ -341,15 +308,15 @@ class _Run:
     # --- across a crash ---------------------------------------------------------------------------
 
     def save(self, checkpoints: Checkpoints) -> None:
-        more: Arrays = to_arrays(self.means, "mean")
+        more: Arrays = to_arrays(self.course.means, "mean")
         more["history"] = np.asarray(self.history, np.float64).reshape(-1, 3)
         about = {
             "spent": self.spent,
             "silent": self.silent,
             "status": int(self.status),
-            "noise": self.noise,
-            "half": self.half,
-            "half from": self.half_from,
+            "noise": self.course.noise,
+            "half": self.course.half,
+            "since": self.course.since,
             "first traceback": self.answers.first_traceback,
         }
         self.solver.save_to(checkpoints, self.solver.step, more, about)
@@ -359,12 +326,12 @@ class _Run:
         if found is None:
             return
         arrays, about = found
-        self.means = from_arrays(arrays, "mean", self.means)
+        means = from_arrays(arrays, "mean", self.course.means)
+        self.course = NoisyCourse(means, about["noise"], about["half"], about["since"])
         self.history = [(v, b, int(n)) for v, b, n in arrays["history"].tolist()]
         self.value = self.history[-1][0] if self.history else math.nan
         self.answers.num_calls, self.silent = about["spent"], about["silent"]
-        self.status, self.noise = Status(about["status"]), about["noise"]
-        self.half, self.half_from = about["half"], about["half from"]
+        self.status = Status(about["status"])
         self.answers.first_traceback = about["first traceback"]
 
     # --- the end ----------------------------------------------------------------------------------
@@ -377,7 +344,7 @@ class _Run:
         if self.status is Status.TARGET_REACHED:
             params = best_params
         else:
-            candidates = [params, best_params, *self.means][: num_candidates(self.noise)]
+            candidates = self.course.candidates(solver)
             value, *others = self._look_again(candidates)
             if others:  # the smallest of many noisy values says little of its point
                 seen = [value, *others]
@@ -408,7 +375,7 @@ class _Run:
     def _look_again(self, candidates: list[Params]) -> list[float]:
         """Mean of fresh values of each point; NaN where all are missing."""
         left = self.budget - self.spent
-        looks = min(num_looks(self.noise, self.budget), left // len(candidates))
+        looks = min(self.course.num_looks(self.budget), left // len(candidates))
         if looks == 0:
             candidates, looks = candidates[:1], 1
         points = candidates * looks
