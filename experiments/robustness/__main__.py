@@ -17,7 +17,7 @@ class Config:
 
     kills: int = 20
     """Runs that are killed."""
-    seeds: tuple[int, ...] = tuple(range(20))
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
     """Seeds of the failing and the noisy runs."""
     budget: int = 4_000
     """Values of a noisy run."""
