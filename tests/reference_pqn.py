@@ -6,7 +6,7 @@ Objectives here have all their values.
 
 import numpy as np
 
-SPREAD, CURVING, COMMON = 0.3, 0.05, 0.3
+SPREAD, CURVING, COMMON, THETA = 0.3, 0.05, 0.3, 0.6
 BATCHES = (8, 32)
 
 
@@ -22,6 +22,7 @@ class Reference:
         self.unit = np.maximum(np.abs(x), size) if size > 0 else np.ones(d)
         self.g, self.W, self.seen = np.zeros(d), np.zeros(d), np.zeros(d)
         self.P, self.B, self.V, self.seen_at = (np.zeros((d, d)) for _ in range(4))
+        self.absolute = np.zeros((d, d))
         self.T = COMMON**2 * np.eye(2)
         self.rho, self.drift, self.factor, self.surprise = 0.0, COMMON**2, 0.0, 1.0
         self.points, self.kinds, self.values = [], [], 0
@@ -96,7 +97,8 @@ class Reference:
         if not new:
             return
         slope, curvature = (ahead - behind) / (2 * e[i]), (ahead + behind) / e[i] ** 2
-        size = max(abs(curvature), 1e-3 * self.W.max())
+        size = max(abs(curvature), 1e-3 * self.W.max(), 4 * self.error() / e[i] ** 2)
+        size = max(size, abs(slope) / (100 * self.unit[i]))
         row = self.rho * np.sqrt(self.W * size)
         row[i] = curvature
         self.B[i, :] = self.B[:, i] = row
@@ -149,12 +151,15 @@ class Reference:
         if squared:
             self.surprise = 0.7 * self.surprise + 0.3 * np.mean(squared)
         rate = 0.3 * min(1, self.surprise) * part
-        self.V = self.V + rate * (np.diag(SPREAD * self.W) - self.V)
+        prior = SPREAD * ((1 - THETA) * self.absolute + THETA * np.diag(self.W))
+        self.V = self.V + rate * (prior - self.V)
         self.T[0, 0] += self.drift * part
         drift = (1 - 0.2 * part) * self.drift + 0.2 * part * min(self.factor**2, COMMON**2)
         self.drift, self.factor = max(drift, 1e-8), 0.0
         diagonal = np.abs(np.diag(self.B))
-        self.W = np.maximum((self.W + diagonal) / 2, 1e-3 * diagonal.max())
+        unit = np.maximum(self.unit, np.abs(self.x))
+        self.W = np.maximum((self.W + diagonal) / 2, np.abs(self.g) / (100 * unit))
+        self.W = np.maximum(self.W, 1e-3 * diagonal.max())
 
     # --- trials -----------------------------------------------------------------------------------
 
@@ -164,6 +169,7 @@ class Reference:
         root = np.sqrt(np.where(there, self.W, 1))
         scaled = np.where(np.outer(there, there), self.B / np.outer(root, root), 0)
         w, Q = np.linalg.eigh(scaled + np.diag(1.0 * ~there))
+        self.seen_absolute = np.outer(root, root) * ((Q * np.abs(w)) @ Q.T)
         a, eps = Q.T @ (self.g / root), np.finfo(float).eps
         largest, lowest = np.abs(w).max(), max(0, -w[0])
         damping = 0 if w[0] > 10 * eps * largest else lowest + 100 * eps * largest
@@ -185,7 +191,7 @@ class Reference:
         s, decrease = self.solved()
         value = self.ask(self.x + s)
         change, length = value - self.value, np.sqrt(s @ (self.W * s))
-        ratio = -change / decrease
+        ratio, reached = -change / decrease, length > 0.99 * self.trust
         if ratio > 0.75:
             self.trust = max(self.trust, 2 * length)
         elif ratio < 0.25:
@@ -197,7 +203,7 @@ class Reference:
             self.x, self.value, self.refused = self.x + s, value, 0
         else:
             self.refused += 1
-        self.choose(better)
+        self.choose(better, (ratio > 0.9 and reached) or ratio > 1.5)
 
     def learn_value(self, s, change):
         v, pull = self.V @ s, self.P @ s
@@ -217,16 +223,17 @@ class Reference:
         growth += CURVING**2 * (s @ (self.W * s)) * np.diag(self.W)
         self.g, self.P = self.g + M[0], self.P + growth
 
-    def choose(self, better):
+    def choose(self, better, farther):
         d = len(self.x)
         if (self.W == 0).any():
             self.kind = "try" if not better and self.refused < 3 else "meet"
             return
         _, promise = self.solved()
+        self.absolute = self.seen_absolute
         worth = np.cumsum(np.sort(self.worth())[::-1])
         rates = {m: (worth[m - 1] + promise) / (m + 1) for m in BATCHES if m < 0.6 * d}
         rates["whole"] = (worth[-1] + promise) / (d + 1)
-        if not better:
+        if farther or not better:
             rates["try"] = promise
         self.kind = max(rates, key=rates.__getitem__)
         if self.kind != "try":

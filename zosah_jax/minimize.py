@@ -17,7 +17,9 @@ from zosah_jax.box import Box, Boxed, box_of
 from zosah_jax.checks import check_count, check_number, typed_key
 from zosah_jax.evaluate import checked_value
 from zosah_jax.lanes import lane_by_lane
-from zosah_jax.params import Params, check_params, widen, working_dtype
+from zosah_jax.params import Params, check_params, dimension, widen, working_dtype
+from zosah_jax.pqn.options import LARGEST_DENSE
+from zosah_jax.pqn.transformation import zopqn
 from zosah_jax.sah.transformation import zosah
 from zosah_jax.transform import is_zeroth_order, zeroth_order_states
 
@@ -138,9 +140,10 @@ def minimize(
     Args:
         fun: objective, params -> scalar, traceable by JAX.
         x0: pytree of real floating arrays.
-        tx: a transformation of this library, or an optax chain around one. None: the method that
-            the library recommends; at present `zosah(1.0)` at any size. Where `fun` is smooth and
-            without noise, `zopqn()` needs fewer values (`experiments/fewer_values`).
+        tx: a transformation of this library, or an optax chain around one. None: `zopqn()`, which
+            needs the fewest values where `fun` is smooth and without noise
+            (`experiments/fewer_values`), for at most 256 parameters without bounds, else
+            `zosah()`, which has no dense model. Name `zosah()` for noise and mini-batches.
         budget: most values of `fun` to spend, a static int; base values and the last point's count.
         target: stop at a point with a value of at most this.
         bounds: (lower, upper), each a number or a pytree like `x0`: every point evaluated and every
@@ -175,7 +178,7 @@ def minimize(
         check_number("target", target)
     if isinstance(budget, jax.core.Tracer):
         raise TypeError("budget: got a traced value, wanted an int (it sizes the history).")
-    tx = recommended() if tx is None else tx
+    tx = recommended(x0, bounds is not None) if tx is None else tx
     if not isinstance(tx, optax.GradientTransformation):
         raise TypeError(f"tx: got {type(tx).__name__}, wanted an optax transformation or None.")
     box = None if bounds is None else _box(bounds, x0)
@@ -192,10 +195,20 @@ def minimize(
     return _result(run, count)
 
 
+def recommended(x0: Params, bounded: bool = False) -> optax.GradientTransformation:
+    """The transformation that `minimize` takes where the user names none.
+
+    ZO-PQN keeps every value at work and needs the fewest of them, but its model is dense: beyond
+    the coordinates that it holds at a time, and within bounds (its trials may leave them), ZO-SAH.
+    """
+    few = dimension(x0) <= LARGEST_DENSE
+    return default_method("zopqn" if few and not bounded else "zosah")
+
+
 @cache  # one object, so that calls do not compile again; late, so that imports start no backend
-def recommended() -> optax.GradientTransformation:
-    """The transformation that the library recommends where the user names none."""
-    return zosah(1.0)
+def default_method(name: str = "zosah") -> optax.GradientTransformation:
+    """A method of the library with its defaults."""
+    return {"zosah": zosah, "zopqn": zopqn}[name](1.0)
 
 
 def _box(bounds: Any, x0: Params) -> Box | None:

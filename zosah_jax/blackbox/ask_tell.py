@@ -17,7 +17,7 @@ from zosah_jax.blackbox.problem import problem_of
 from zosah_jax.blackbox.steps import ask, kinds_of, round_sizes, tell
 from zosah_jax.box import Box, box_of
 from zosah_jax.checks import typed_key
-from zosah_jax.minimize import recommended, reseeded
+from zosah_jax.minimize import default_method, reseeded
 from zosah_jax.params import Params, check_params, widen, working_dtype
 from zosah_jax.transform import Info, is_zeroth_order, zeroth_order_states
 
@@ -56,8 +56,8 @@ class AskTell:
 
     Args:
         x0: pytree of real floating arrays (NumPy's, JAX's, or Python floats, which are float64).
-        tx: a transformation of this library, or an optax chain around one. None: the method that
-            the library recommends, as in `minimize`.
+        tx: a transformation of this library, or an optax chain around one. None: `zosah()`,
+            which bears noise and values that do not come; `zopqn()` needs fewer of exact values.
         bounds: (lower, upper), each a number or a pytree like `x0`: every point asked and every
             point that the run stands at is within them. None: no bounds.
         key: int or typed key that replaces the transformation's own; None keeps that.
@@ -96,7 +96,7 @@ class AskTell:
         noise: float = 0.0,
     ) -> None:
         check_params(x0)
-        self._tx = recommended() if tx is None else tx
+        self._tx = default_method() if tx is None else tx
         if not isinstance(self._tx, optax.GradientTransformation):
             raise TypeError(f"tx: got {type(tx).__name__}, wanted an optax transformation or None.")
         self.precise = in_dtype_of(x0)

@@ -86,8 +86,7 @@ def minimize_blackbox(
     Args:
         fun: objective, params -> real scalar; None or NaN where it has no value.
         x0: pytree of real floating arrays. Arithmetic is in its dtypes, also in float64.
-        tx: a transformation of this library, or an optax chain around one; None: the method that
-            the library recommends.
+        tx: a transformation of this library, or an optax chain around one; None: `zosah()`.
         budget: most calls of `fun`, retries, the noise estimate and the last point included.
         target: stop at a value of at most this.
         bounds: (lower, upper), each a number or a pytree like `x0`; no point outside is asked.

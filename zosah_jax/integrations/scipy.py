@@ -40,7 +40,7 @@ def zosah(
     disp: bool = False,
     **options: Any,
 ) -> Any:
-    """The method that the library recommends, or `tx`, as a method of `scipy.optimize.minimize`.
+    """ZO-SAH, or `tx`, as a method of `scipy.optimize.minimize`.
 
     Args:
         fun: objective, (x, *args) -> real number, an array of one, or None where it has no value.

@@ -16,11 +16,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+THETA = 0.6  # of the prior of V that is diagonal; the rest is |B|
 SPREAD = 0.3  # sigma: standard deviation of B_ij over sqrt(B_ii B_jj) before anything is seen
 CURVING = 0.05  # relative change of the curvature over a step of unit length in the norm of W
 _COMMON = 0.3  # standard deviation of the common modes before anything is seen, and most drift
 _FORGET = 0.3  # most of V that a sweep over all coordinates forgets
 _SMALLEST = 1e-3  # least entry of W over its largest
+_FARTHEST = 100.0  # units
 _RATE = 0.2  # at which the drift of the common factor is learnt
 _SUREST_DRIFT = 1e-8
 
@@ -33,6 +35,7 @@ class Model(NamedTuple):
         doubt: P, covariance of g, shape (D, D).
         hessian: B, shape (D, D).
         spread: V, shape (D, D).
+        absolute: |B|, in the coordinates sqrt(W) s, as it was at the last trial, shape (D, D).
         scale: W, size of the diagonal of B, shape (D,); 0 where nothing is known.
         modes: T, shape (2, 2).
         correlation: mean of B_ij over sqrt(W_i W_j), scalar.
@@ -47,6 +50,7 @@ class Model(NamedTuple):
     doubt: jax.Array
     hessian: jax.Array
     spread: jax.Array
+    absolute: jax.Array
     scale: jax.Array
     modes: jax.Array
     correlation: jax.Array
@@ -68,6 +72,7 @@ def empty_model(dim: int, dtype: jax.typing.DTypeLike, correlation: jax.Array | 
         doubt=zeros(dim, dim),
         hessian=zeros(dim, dim),
         spread=zeros(dim, dim),
+        absolute=zeros(dim, dim),
         scale=zeros(dim),
         modes=_COMMON**2 * jnp.eye(2, dtype=dtype),
         correlation=zeros() + correlation,
@@ -90,6 +95,7 @@ def meet(
     position: jax.Array,
     slope: jax.Array,
     curvature: jax.Array,
+    least: jax.Array,
     came: jax.Array,
 ) -> Model:
     """The model with a coordinate seen for the first time.
@@ -100,6 +106,7 @@ def meet(
         position: x, shape (D,).
         slope: derivative along the coordinate; 0 where it is missing.
         curvature: second derivative along it.
+        least: size that W has at least, where the curvature is smaller.
         came: whether it was measured now; False changes nothing.
 
     Returns:
@@ -108,6 +115,7 @@ def meet(
     largest = jnp.max(model.scale)
     tiny = jnp.asarray(jnp.finfo(slope.dtype).tiny, slope.dtype)
     size = jnp.maximum(jnp.maximum(jnp.abs(curvature), _SMALLEST * largest), tiny)
+    size = jnp.maximum(size, least)
     row = model.correlation * jnp.sqrt(model.scale) * jnp.sqrt(size)
     row = row.at[index].set(curvature)
     spread = jnp.zeros_like(row).at[index].set(SPREAD * size)
@@ -293,24 +301,25 @@ def drifted(model: Model, part: float) -> Model:
     return model._replace(modes=model.modes.at[0, 0].add(model.drift * part))
 
 
-def forgetful(model: Model, squared: jax.Array, part: float) -> Model:
+def forgetful(model: Model, squared: jax.Array, part: float, unit: jax.Array) -> Model:
     """The model after a look: V returns to its prior as far as it was surprised, and T grows.
 
     Args:
         model: the model.
         squared: standardised squared errors of the round, any shape; NaN where there is none.
         part: part of all coordinates that was measured.
+        unit: length of a unit along each coordinate, shape (D,).
     """
     count = jnp.sum(jnp.isfinite(squared))
     mean = jnp.nansum(squared) / jnp.maximum(count, 1).astype(squared.dtype)
     surprise = jnp.where(count > 0, 0.7 * model.surprise + 0.3 * mean, model.surprise)
     rate = _FORGET * jnp.minimum(surprise, 1) * part
-    prior = jnp.diag(SPREAD * model.scale)
+    prior = SPREAD * ((1 - THETA) * model.absolute + THETA * jnp.diag(model.scale))
     drift = (1 - _RATE * part) * model.drift + _RATE * part * jnp.minimum(
         model.factor**2, _COMMON**2
     )
     diagonal = jnp.abs(jnp.diagonal(model.hessian))
-    scale = (model.scale + diagonal) / 2
+    scale = jnp.maximum((model.scale + diagonal) / 2, flattest(model.gradient, unit))
     return drifted(model, part)._replace(
         hessian=_symmetric(model.hessian),
         spread=_symmetric(model.spread + rate * (prior - model.spread)),
@@ -319,6 +328,14 @@ def forgetful(model: Model, squared: jax.Array, part: float) -> Model:
         factor=jnp.zeros_like(model.factor),
         scale=jnp.maximum(scale, _SMALLEST * jnp.max(diagonal)),
     )
+
+
+def flattest(slope: jax.Array, unit: jax.Array) -> jax.Array:
+    """Least entry of W: that of a curvature that ends the slope within a hundred units.
+
+    Where f is linear nothing else tells a length, and W is the norm of the trust region.
+    """
+    return jnp.abs(slope) / (_FARTHEST * unit)
 
 
 def _mode_products(model: Model, step: jax.Array) -> jax.Array:

@@ -32,7 +32,8 @@ def scale_by_zopqn(
       promises the largest decrease a value; all for a while where the model was surprised. The
       first looks meet each coordinate once, from both sides;
     - a *trial* asks for the value at the minimum of the model within a trust region, and goes there
-      if it is lower; so no learning rate but 1 is needed.
+      if it is lower; so no learning rate but 1 is needed. It follows a look, or a trial that was
+      refused, kept its promise at the rim of the region, or kept far more than it promised.
 
     It is for deterministic objectives, d from 1 to some hundreds, where a value is dear: f(x) is
     not asked again where the step before has left it. It is not for mini-batches (the value it
@@ -40,7 +41,7 @@ def scale_by_zopqn(
     some D^2 operations a derivative and two eigendecompositions of order D a trial.
 
     Args:
-        subspace_dim: D, how many coordinates are modelled at a time (static), with six arrays of
+        subspace_dim: D, how many coordinates are modelled at a time (static), with seven arrays of
             shape (D, D). None: all d up to 256; beyond that, 256 drawn anew every `period * D`
             values, so that memory grows with d + D^2.
         period: values spent in a subspace, in units of D, where D < d (static).

@@ -1,0 +1,126 @@
+"""The state of ZO-PQN, and where in the parameters' space it stands."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from zosah_jax.checks import typed_key
+from zosah_jax.method import Told
+from zosah_jax.params import Address, Params, dimension, precision, working_dtype
+from zosah_jax.pqn.model import Model, empty_model, moved
+from zosah_jax.pqn.options import BATCHES, Options
+from zosah_jax.probes import CoordinateUpdate
+from zosah_jax.sah.subspaces import draw_coordinates
+
+_ROUNDING = 4.0  # relative error of a value in machine epsilons, where the user names none
+
+START, MEET, BATCH, WHOLE = 0, 1, 2, 2 + len(BATCHES)
+TRY = WHOLE + 1
+"""Kinds of steps: the first look, further coordinates, so many derivatives, all, a trial."""
+
+
+class PQNState(NamedTuple):
+    """State of ZO-PQN. D coordinates are modelled; floats are in the working dtype.
+
+    Attributes:
+        key: typed PRNG key, never advanced: the coordinates follow from it and the turn.
+        turn: number of the subspace, int32.
+        spent: values spent in this subspace, int32.
+        refused: steps refused in a row, int32.
+        distrust: steps for which whole gradients are yet to be measured, int32.
+        kind: of the next step, int32.
+        address: the coordinates of the subspace, leaves of shape (D,).
+        position: where they stood when `value` was known, shape (D,).
+        value: f there, scalar; NaN where it is not known.
+        start: |f| where the run began, scalar: no value is taken for exacter than 1e-12 of it is.
+        unit: length of a unit along each coordinate until its curvature is known, shape (D,).
+        widening: factor on the first differences, which grow while they drown in noise, scalar.
+        radius: of the trust region, in the norm of W; NaN before the first step.
+        model: of f around `position`.
+    """
+
+    key: jax.Array
+    turn: jax.Array
+    spent: jax.Array
+    refused: jax.Array
+    distrust: jax.Array
+    kind: jax.Array
+    address: Address
+    position: jax.Array
+    value: jax.Array
+    start: jax.Array
+    unit: jax.Array
+    widening: jax.Array
+    radius: jax.Array
+    model: Model
+
+
+def initial_state(options: Options, params: Params) -> PQNState:
+    """The first state; nothing is known of f."""
+    dim = options.subspace_of(dimension(params))
+    dtype = working_dtype(params)
+    key = typed_key(options.key)
+
+    def none() -> jax.Array:  # each a buffer of its own, so that all can be donated
+        return jnp.zeros((), jnp.int32)
+
+    def missing() -> jax.Array:
+        return jnp.full((), jnp.nan, dtype)
+
+    return PQNState(
+        key=key,
+        turn=none(),
+        spent=none(),
+        refused=none(),
+        distrust=none(),
+        kind=none(),
+        address=draw_coordinates(key, none(), params, dim),
+        position=jnp.zeros(dim, dtype),
+        value=missing(),
+        start=missing(),
+        unit=jnp.ones(dim, dtype),
+        widening=jnp.ones((), dtype),
+        radius=missing(),
+        model=empty_model(dim, dtype),
+    )
+
+
+def is_elsewhere(state: PQNState, position: jax.Array) -> jax.Array:
+    """Whether f is not known where the parameters stand."""
+    return jnp.any(position != state.position) | ~jnp.isfinite(state.value)
+
+
+def value_error(options: Options, state: PQNState, params: Params, value: jax.Array) -> jax.Array:
+    """Absolute error of a value of f."""
+    given = options.noise
+    relative = _ROUNDING * precision(params) if given is None else given
+    tiny = jnp.finfo(value.dtype).tiny
+    size = jnp.maximum(jnp.abs(value), 1e-12 * jnp.nan_to_num(state.start))
+    return relative * size + tiny
+
+
+def told_at(
+    before: PQNState, after: PQNState, position: jax.Array, base: jax.Array, spent: int
+) -> Told:
+    """What a look tells; if f has no value at x, nothing but half the way back, if there is one."""
+    lost = ~jnp.isfinite(base)
+    back = jnp.where(lost & jnp.isfinite(before.value), (position - before.position) / 2, 0)
+    state = either(lost, before, after)
+    state = state._replace(spent=before.spent + spent)
+    return Told(CoordinateUpdate(state.address, back), state, base)
+
+
+def either(condition: jax.Array, yes: PQNState, no: PQNState) -> PQNState:
+    """One state or the other; of the same key."""
+    chosen = jax.tree.map(
+        lambda y, n: jnp.where(condition, y, n), yes._replace(key=None), no._replace(key=None)
+    )
+    return chosen._replace(key=no.key)
+
+
+def followed(state: PQNState, position: jax.Array, elsewhere: jax.Array) -> Model:
+    """The model where the parameters stand, if others have moved them."""
+    there = elsewhere & jnp.isfinite(state.value)
+    step = jnp.where(there, position - state.position, 0)
+    return jax.lax.cond(there, moved, lambda model, step: model, state.model, step)

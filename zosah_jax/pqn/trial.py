@@ -1,0 +1,174 @@
+"""A trial: the value at the minimum of the model within a trust region, and what follows."""
+
+import jax
+import jax.numpy as jnp
+
+from zosah_jax.method import Told
+from zosah_jax.params import Address, Params, dimension, gather, precision
+from zosah_jax.pqn.look import worth_of
+from zosah_jax.pqn.model import empty_model, known, learn_value, moved, predicted_change
+from zosah_jax.pqn.options import BATCHES, Options, worthwhile
+from zosah_jax.pqn.state import (
+    BATCH,
+    MEET,
+    START,
+    TRY,
+    WHOLE,
+    PQNState,
+    either,
+    followed,
+    is_elsewhere,
+    told_at,
+    value_error,
+)
+from zosah_jax.pqn.trust_region import Spectrum, absolute, spectrum, trust_region_step
+from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
+
+_AS_PROMISED, _TOO_STIFF = 0.9, 1.5  # decrease over what the model promised
+_AT_THE_RIM = 0.99  # of the trust region: part of the radius
+_PATIENCE = 3  # refusals in a row before further coordinates are met
+_STUBBORN = 10  # refusals in a row before the whole gradient is measured again
+_SURPRISE = 2.0  # mean square of standardised errors above which the model is not believed
+_DISTRUST = 10  # steps for which whole gradients are measured then
+
+
+def ask_trial(options: Options, state: PQNState, params: Params) -> CoordinateProbes:
+    """The parameters moved by the step, or themselves where others have moved them."""
+    del options
+    elsewhere = is_elsewhere(state, gather(params, state.address))
+    step = jnp.where(elsewhere, 0, _planned(state, _seen(state))[0])
+    return CoordinateProbes(Address(*(part[None] for part in state.address)), step[None])
+
+
+def tell_trial(
+    options: Options,
+    state: PQNState,
+    params: Params,
+    probes: CoordinateProbes,
+    values: jax.Array,
+) -> Told:
+    """The step, if its value is lower; what its value says of the model; what comes next."""
+    position, step = gather(params, state.address), probes.offset[0]
+    base, new = state.value, values[0]
+    elsewhere = is_elsewhere(state, position)
+    whole = jnp.where(jnp.all(known(state.model)), WHOLE, MEET)
+    found = state._replace(
+        position=position,
+        value=new,
+        model=followed(state, position, elsewhere),
+        kind=whole.astype(jnp.int32),
+    )
+    told = told_at(state, found, position, new, 1)
+    after, better = _tried(options, state, params, position, step, new)
+    state = _turned(options, either(elsewhere, told.state, after), params)
+    amount = jnp.where(elsewhere, told.updates.amount, jnp.where(better, -step, 0))  # type: ignore[union-attr]
+    value = jnp.where(elsewhere, new, base)
+    return Told(CoordinateUpdate(told.updates.address, amount), state, value)  # type: ignore[union-attr]
+
+
+def _tried(
+    options: Options,
+    state: PQNState,
+    params: Params,
+    position: jax.Array,
+    step: jax.Array,
+    new: jax.Array,
+) -> tuple[PQNState, jax.Array]:
+    """The state after a trial, and whether its step is taken."""
+    model, change, radius = state.model, new - state.value, _radius(state)
+    came = jnp.isfinite(change)
+    better = came & (change < 0)
+    promised = -predicted_change(model, step)
+    ratio = jnp.where(came & (promised > 0), -change / jnp.where(promised > 0, promised, 1), -1)
+    length = jnp.sqrt(step @ (model.scale * step))
+    farther = jnp.where(ratio > 0.75, jnp.maximum(radius, 2 * length), radius)
+    nearer = jnp.where(came, 0.4, 0.1) * length
+    farthest = jnp.maximum(state.unit, jnp.abs(position))
+    least = precision(params) * jnp.sqrt(jnp.max(model.scale * farthest**2))
+    noise = 2 * value_error(options, state, params, state.value) ** 2
+    unmet = ~jnp.all(known(model))
+    model = learn_value(model, step, jnp.where(came, change, jnp.nan), noise, unmet)
+    after = state._replace(
+        radius=jnp.maximum(jnp.where(ratio >= 0.25, farther, nearer), least),
+        model=jax.lax.cond(better, moved, lambda model, step: model, model, step),
+        position=jnp.where(better, position + step, position),
+        value=jnp.where(better, new, state.value),
+        refused=jnp.where(better, 0, state.refused + 1),
+        spent=state.spent + 1,
+    )
+    reached = length > _AT_THE_RIM * radius
+    farther_still = ((ratio > _AS_PROMISED) & reached) | (ratio > _TOO_STIFF)
+    return _next(after, better, ~better | farther_still), better
+
+
+def _next(state: PQNState, better: jax.Array, again: jax.Array) -> PQNState:
+    """The kind of the next step.
+
+    A look at m derivatives promises what the model promises and, for each of them, P_ii / 2 B_ii;
+    the one with the best promise a value is taken. Another trial at once is a choice after a
+    refusal, and where the decrease was as promised at the rim of the trust region or far more.
+    """
+    model, dim = state.model, state.position.shape[0]
+    view = _seen(state)
+    promise = _planned(state, view)[1]
+    worth = jnp.cumsum(jax.lax.top_k(worth_of(model), dim)[0])
+    unlikely = jnp.asarray(-jnp.inf, worth.dtype)
+    rates = [
+        (worth[size - 1] + promise) / (size + 1) if worthwhile(size, dim) else unlikely
+        for size in BATCHES
+    ]
+    stuck = state.refused > _STUBBORN
+    rates += [(worth[-1] + promise) / (dim + 1), jnp.where(again & ~stuck, promise, unlikely)]
+    kind = BATCH + jnp.argmax(jnp.nan_to_num(jnp.stack(rates), nan=-jnp.inf))
+    surprised = (model.surprise > _SURPRISE) & ((kind != TRY) | (state.refused > _PATIENCE))
+    wary = (kind != TRY) & (state.distrust > 0)
+    kind = jnp.where(surprised | wary | stuck, WHOLE, kind)
+    unmet = jnp.where(~better & ~stuck & (state.refused < _PATIENCE), TRY, MEET)
+    distrust = jnp.where(surprised, _DISTRUST, state.distrust - wary.astype(jnp.int32))
+    size = absolute(view)
+    size = jnp.where(jnp.all(jnp.isfinite(size)), size, model.absolute)
+    return state._replace(
+        model=model._replace(absolute=size),
+        kind=jnp.where(jnp.all(known(model)), kind, unmet).astype(jnp.int32),
+        distrust=distrust.astype(jnp.int32),
+        value=jnp.where(stuck, jnp.nan, state.value),  # asked anew: f may have changed
+        refused=jnp.where(stuck, 0, state.refused),
+    )
+
+
+def _turned(options: Options, state: PQNState, params: Params) -> PQNState:
+    """The state, in the next subspace where this one has had its values."""
+    dim = state.position.shape[0]
+    if dim == dimension(params):
+        return state
+    over = state.spent >= options.period * dim
+    turn = state.turn + 1
+    new = state._replace(
+        turn=turn,
+        spent=jnp.zeros_like(state.spent),
+        refused=jnp.zeros_like(state.refused),
+        distrust=jnp.zeros_like(state.distrust),
+        kind=jnp.full_like(state.kind, START),
+        value=jnp.full_like(state.value, jnp.nan),
+        radius=jnp.full_like(state.radius, jnp.nan),
+        widening=jnp.ones_like(state.widening),
+        model=empty_model(dim, state.value.dtype, state.model.correlation),
+    )
+    return either(over, new, state)
+
+
+def _radius(state: PQNState) -> jax.Array:
+    """Radius of the trust region; two units at the first step."""
+    largest = jnp.sqrt(jnp.max(state.model.scale * state.unit**2))
+    return jnp.where(jnp.isfinite(state.radius), state.radius, 2 * largest)
+
+
+def _seen(state: PQNState) -> Spectrum:
+    return spectrum(state.model.hessian, state.model.scale)
+
+
+def _planned(state: PQNState, view: Spectrum) -> tuple[jax.Array, jax.Array]:
+    """The step that the model proposes, and the decrease that it promises."""
+    step, decrease = trust_region_step(view, state.model.gradient, _radius(state))
+    finite = jnp.all(jnp.isfinite(step)) & jnp.isfinite(decrease)
+    return jnp.where(finite, step, 0), jnp.where(finite, decrease, 0)
