@@ -116,8 +116,10 @@ def zo_rsn(f, x0, coordinates, learning_rate, h, smallest, largest, central):
     return descend(x0, learning_rate, step, len(coordinates))
 
 
-def zoha(f, x0, hessian_directions, gradient_directions, period, mu, damping, model, check):
-    """A step of length 1 at most, checked.
+def zoha(
+    f, x0, hessian_directions, gradient_directions, period, mu, damping, model, check, rate=1.0
+):
+    """A step of the learning rate's length at most, checked as it is taken.
 
     Args:
         f: objective.
@@ -128,7 +130,8 @@ def zoha(f, x0, hessian_directions, gradient_directions, period, mu, damping, mo
         mu: length of all differences.
         damping: lambda, or None for the mean eigenvalue.
         model: (f, x, mu, U, curvatures, damping) -> the Hessian as a dense matrix.
-        check: lengths 1, 1/2 ... that are tried; 0 for none.
+        check: parts 1, 1/2 ... of the step that are tried; 0 for none.
+        rate: learning rate.
     """
     root = None
 
@@ -144,13 +147,13 @@ def zoha(f, x0, hessian_directions, gradient_directions, period, mu, damping, mo
             root = vectors @ np.diag(values**-0.5) @ vectors.T
         scaled = gradient_directions[k] @ root
         v = np.mean([u * (f(x + mu * u) - base) / mu for u in scaled], axis=0)
-        tried = [(f(x - v / 2**i), 1 / 2**i) for i in range(check)]
+        tried = [(f(x - rate * v / 2**i), 1 / 2**i) for i in range(check)]
         if not check:
             return v
         lowest, part = min(tried)
         return part * v if lowest < base else 0 * v
 
-    return descend(x0, 1.0, step, len(gradient_directions))
+    return descend(x0, rate, step, len(gradient_directions))
 
 
 def gauss_model(f, x, mu, looked, curvature, damping):

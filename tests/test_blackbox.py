@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import zosah_jax
 from zosah_jax import ObjectiveError, OtherProblem, Status, minimize_blackbox, noise_level
+from zosah_jax.blackbox.candidates import NoisyCourse
 
 X0 = np.zeros(4)
 CENTRE = np.array([1.0, -2.0, 3.0, -1.0])
@@ -473,6 +474,47 @@ def test_default_settings_get_near_the_optimum_of_a_noisy_function():
         assert out.num_evaluations == len(fun.calls) <= 1500
         reached.append(valley(out.best_params) / sigma)
     assert np.median(reached) < 10
+
+
+def test_noise_sets_lengths_by_halves_damps_steps_and_averages():
+    solver = zosah_jax.AskTell(np.zeros(4), TX)
+    course = NoisyCourse((solver.params, solver.params))
+
+    def take_step(spent, damped):
+        before = solver.params
+        for _ in solver.sizes:
+            solver.tell([bowl(x) for x in solver.ask()])
+        whole = solver.params - before
+        course.go_on(solver, before, spent, 400, damped=damped)
+        return whole, solver.params - before
+
+    def noise():
+        return float(
+            zosah_jax.transform.zeroth_order_states(solver.state.optimizer)[0].method.noise
+        )
+
+    course.begin(solver, 0.1)
+    assert noise() == pytest.approx(0.4)
+    points = []
+    for spent, damped, share in (
+        (11, True, 1),
+        (50, True, 0.8),
+        (190, False, 1),
+        (195, True, 0.25),
+    ):
+        whole, taken = take_step(spent, damped)
+        np.testing.assert_allclose(taken, share * whole, rtol=1e-12)
+        points.append(solver.params)
+    mean = np.zeros(4)
+    for step, point in enumerate(points, 1):
+        mean += 4 / (step + 3) * (point - mean)
+    take_step(200, True)  # half of the budget
+    assert noise() == pytest.approx(0.1)
+    mean += 4 / 8 * (solver.params - mean)
+    np.testing.assert_allclose(course.means[0], mean, rtol=1e-12)
+    take_step(300, True)
+    np.testing.assert_array_equal(course.means[1], solver.params)
+    assert len(course.candidates(solver)) * course.num_looks(400) == course.reserve(400) == 20
 
 
 # --- host functions -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -9,33 +10,73 @@ import dask
 import numpy as np
 import pytest
 from dask_objective import objective
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 
 import zosah_jax
+from zosah_jax.integrations.dask import AtMostOnce
 
 TX = zosah_jax.zosah(1.0, 4, 1000)
 
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),  # Dask's own, of sockets that the dead worker left
+]
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("default")  # Dask's own, of sockets that the dead worker left
-def test_a_worker_that_is_killed_costs_only_what_it_held(tmp_path, monkeypatch):
+
+@pytest.fixture(scope="module")
+def client() -> Iterator[Client]:
+    """Of two workers, as Dask sets them up."""
     paths = [str(Path(__file__).parent), str(Path(__file__).parent.parent), *sys.path]
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
-    settings = {
-        "distributed.scheduler.allowed-failures": 0,  # else Dask repeats calls that nobody counts
-        "distributed.nanny.pre-spawn-environ.JAX_PLATFORMS": "cpu",
-    }
     with (
-        dask.config.set(settings),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
+        pytest.MonkeyPatch.context() as patch,
+        dask.config.set({"distributed.nanny.pre-spawn-environ.JAX_PLATFORMS": "cpu"}),
     ):
-        fun = partial(objective, str(tmp_path), 20)
-        out = zosah_jax.minimize_blackbox(
-            fun, np.zeros(4), TX, budget=70, noise=0, executor=client.get_executor(pure=False)
-        )
+        patch.setenv("PYTHONPATH", os.pathsep.join(paths))
+        with (
+            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+            Client(cluster) as client,
+        ):
+            yield client
+
+
+@pytest.mark.parametrize("deadly", [20, 33])
+def test_a_worker_that_is_killed_costs_only_what_it_held(client, tmp_path, deadly):
+    client.wait_for_workers(2)
+    fun = partial(objective, str(tmp_path), deadly)
+    out = zosah_jax.minimize_blackbox(
+        fun, np.zeros(4), TX, budget=70, noise=0, executor=client.get_executor()
+    )
     calls = len(list(tmp_path.iterdir()))
-    assert calls > 21  # it went on after the death
-    # A result that dies with its worker before it is fetched is made again by Dask, unseen by us.
-    assert calls - 1 <= out.num_evaluations <= 70
+    assert calls > deadly + 1  # it went on after the death
+    assert calls == out.num_evaluations <= 70
     assert out.best_value < 1e-6
+
+
+class _Unfetched:
+    """A Dask executor that leaves results where they are."""
+
+    def __init__(self, client: Client) -> None:
+        self._client, self.submit = client, client.submit
+
+
+def test_a_result_that_dies_before_it_is_fetched_is_not_made_again_unasked(client, tmp_path):
+    client.wait_for_workers(2)
+    calls = AtMostOnce(_Unfetched(client), partial(objective, str(tmp_path), 1))
+    done = calls.submit(np.zeros(4))
+    wait(done)
+    (holder,) = client.who_has([done])[done.key]
+    deadly = calls.submit(np.zeros(4), workers=[holder], allow_other_workers=True)
+    for future in (deadly, done):
+        answer = future.result()
+        assert np.isnan(answer.value)
+        assert answer.raised.startswith("LostCall")
+    calls.close()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_equal_points_are_as_many_calls(client, tmp_path):
+    client.wait_for_workers(2)
+    fun = partial(objective, str(tmp_path), -1)
+    f = zosah_jax.host_function(fun, client.get_executor())
+    assert f._batch(np.zeros((5, 4)), [1], np.float64).tolist() == [14.0] * 5
+    assert len(list(tmp_path.iterdir())) == f.num_calls == 5

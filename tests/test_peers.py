@@ -144,6 +144,7 @@ def test_zoha_equals_the_reference(x64, hessian):
     model, options = MODELS[hessian]
     b, q, period, steps, check = 5, 3, 4, 10, {"gauss": 2, "diag": 1, "power": 1}[hessian]
     damping = {"gauss": None, "diag": 0.3, "power": 4.0}[hessian]
+    rate = {"gauss": 0.3, "diag": 1.0, "power": 0.5}[hessian]
     curved, followed_by = jax.random.split(jax.random.key(5))
     split = jax.vmap(jax.random.split, in_axes=(0, None))
     number = jnp.arange(steps)
@@ -159,9 +160,10 @@ def test_zoha_equals_the_reference(x64, hessian):
         damping,
         model,
         check,
+        rate,
     )
     options = {**options, "hessian": hessian, "descent_check": check}
-    tx = zosah_jax.zoha(1.0, q, b, period, damping, EPSILON, **options, key=5)
+    tx = zosah_jax.zoha(rate, q, b, period, damping, EPSILON, **options, key=5)
     base = assert_follows(tx, expected)
     assert np.all(np.diff(base) <= 1e-12)
     assert base[-1] < base[0]

@@ -54,7 +54,7 @@ class Killed(BaseException):
     """What no code may catch."""
 
 
-def run(folder, stop_after=None, fun=bowl, **options):
+def run(folder, stop_after=None, fun=bowl, tx=TX, **options):
     calls = []
 
     def counted(x):
@@ -65,7 +65,7 @@ def run(folder, stop_after=None, fun=bowl, **options):
 
     settings = {"budget": 120, "noise": 0, "checkpoint": folder, "seconds_between_checkpoints": 0}
     try:
-        out = minimize_blackbox(counted, X0, TX, **{**settings, **options})
+        out = minimize_blackbox(counted, X0, tx, **{**settings, **options})
     except Killed:
         out = None
     return out, len(calls)
@@ -145,3 +145,34 @@ def test_a_finished_run_asks_nothing_again(whole):
     again, calls = run(folder)
     assert calls == 0
     assert_same(again, out)
+
+
+def rough(x):
+    return bowl(x) + 0.1 * np.sin(1e7 * x.sum())
+
+
+def test_a_noisy_run_goes_on_as_it_began_also_with_a_larger_budget(tmp_path):
+    def run_to(folder, budget, **options):
+        seen = []
+        out, calls = run(
+            folder,
+            fun=rough,
+            tx=None,
+            noise=0.1,
+            budget=budget,
+            callback=lambda p: seen.append(p.params),
+            **options,
+        )
+        return out, calls, np.asarray(seen)
+
+    whole, calls, path = run_to(tmp_path / "whole", 120)
+    assert calls == whole.num_evaluations
+    assert run_to(tmp_path / "run", 120, stop_after=90)[0] is None  # in the second half
+    again, rest, _ = run_to(tmp_path / "run", 120)
+    assert_same(again, whole)
+    assert 90 + rest == calls
+    shutil.rmtree(tmp_path / "run" / "steps")  # so that the log alone is gone through
+    more, rest, longer = run_to(tmp_path / "run", 160)
+    np.testing.assert_array_equal(longer[: len(path)], path)
+    looks = 4  # at the points that might have been the result
+    assert rest == more.num_evaluations - (whole.num_evaluations - looks)

@@ -13,9 +13,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         for row, gaps in enumerate(results["noise"].values()):
             noise.plot(gaps, [row] * len(gaps), "o", color=style.colour("zosah"), alpha=0.6)
         noise.axvline(10, color="#888888", linewidth=1)
-        noise.set(
-            yticks=range(len(results["noise"])), yticklabels=results["noise"], ylim=(-0.5, 1.5)
-        )
+        rows = len(results["noise"])
+        noise.set(yticks=range(rows), yticklabels=results["noise"], ylim=(-0.5, rows - 0.5))
         noise.set(xscale="log", xlabel="distance from the optimum / sigma")
         noise.set_title("Noise of 1e-3 of the first value")
         for row, values in enumerate(results["failing"].values()):

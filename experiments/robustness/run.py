@@ -35,7 +35,7 @@ def measure(
     Returns:
         For JSON.
     """
-    with tqdm(total=kills + 2 * len(seeds) + 3, unit="run") as bar:
+    with tqdm(total=kills + 4 * len(seeds) + 3, unit="run") as bar:
         return {
             "kills": _kills(kills, bar),
             "failing": _failing(seeds, bar),
@@ -96,18 +96,34 @@ Problem = tuple[Callable[[np.ndarray], float], np.ndarray, float]
 
 def _problems() -> dict[str, Problem]:
     """Noiseless objectives, where to start, and their optimal values."""
-    features, labels = load("breast_cancer", 10_000)
+    return {
+        "rosenbrock": (rosenbrock, np.array([-1.2, 1.0]), 0.0),
+        "breast_cancer": _logistic("breast_cancer"),
+        "digits": _logistic("digits"),
+        "quadratic": _quadratic(20, 100.0),
+    }
+
+
+def _logistic(dataset: str) -> Problem:
+    """Regularised logistic regression from zero weights."""
+    features, labels = load(dataset, 10_000)
     signed = labels[:, None] * features
 
-    def logistic(w: np.ndarray) -> float:
+    def loss(w: np.ndarray) -> float:
         return float(np.logaddexp(0, -signed @ w).mean() + 0.005 * (w @ w))
 
     zeros = np.zeros(features.shape[1])
-    optimum = scipy_curve(logistic, zeros, "L-BFGS-B", 100_000, ftol=1e-14).best[-1]
-    return {
-        "rosenbrock": (rosenbrock, np.array([-1.2, 1.0]), 0.0),
-        "breast_cancer": (logistic, zeros, float(optimum)),
-    }
+    optimum = scipy_curve(loss, zeros, "L-BFGS-B", 100_000, ftol=1e-14).best[-1]
+    return loss, zeros, float(optimum)
+
+
+def _quadratic(d: int, condition: float) -> Problem:
+    """A quadratic of random axes and random minimiser."""
+    rng = np.random.default_rng(0)
+    axes, _ = np.linalg.qr(rng.normal(size=(d, d)))
+    hessian = axes * np.geomspace(1, condition, d) @ axes.T
+    minimiser = rng.normal(size=d)
+    return lambda x: float((x - minimiser) @ hessian @ (x - minimiser) / 2), np.zeros(d), 0.0
 
 
 def _noisy(problem: Problem, seeds: tuple[int, ...], budget: int, bar: tqdm) -> list[float]:
@@ -121,7 +137,7 @@ def _noisy(problem: Problem, seeds: tuple[int, ...], budget: int, bar: tqdm) -> 
             lambda x, rng=rng: fun(x) + sigma * rng.normal(), x0, budget=budget, key=seed
         )
         gaps.append((fun(out.best_params) - optimum) / sigma)
-        bar.update(0.75)
+        bar.update(0.875)
     return gaps
 
 

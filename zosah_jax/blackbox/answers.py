@@ -83,7 +83,7 @@ class Answers:
         if max_workers is not None:
             self._pool = _OwnPool(fun, max_workers)
         elif executor is not None:
-            self._pool = _GivenPool(fun, executor)
+            self._pool = (_DaskPool if _is_dask(executor) else _GivenPool)(fun, executor)
         self._max_pending = max_pending
         self.num_calls = 0
         self.first_traceback: str | None = None
@@ -260,7 +260,7 @@ class _GivenPool(_Pool):
 
     def _submit(self, point: Params) -> Future:
         try:
-            return self._executor.submit(self._call, point)
+            return self._begin(point)
         except BrokenExecutor as error:
             raise RuntimeError(
                 "executor: got one that is broken, wanted one that runs. A worker died; a pool of "
@@ -272,11 +272,34 @@ class _GivenPool(_Pool):
                 "down."
             ) from error
 
+    def _begin(self, point: Params) -> Future:
+        return self._executor.submit(self._call, point)
+
     def _room(self, batch: int, timeout: float | None) -> int:
         if timeout is None:
             return batch
         workers = getattr(self._executor, "_max_workers", None) or batch
         return max(1, workers - self._num_hanging())
+
+
+def _is_dask(executor: Executor) -> bool:
+    return any(kind.__module__.startswith("distributed.") for kind in type(executor).__mro__)
+
+
+class _DaskPool(_GivenPool):
+    """A Dask executor, which by itself would make calls again that a dying worker loses."""
+
+    def __init__(self, fun: Callable[[Any], Any], executor: Executor) -> None:
+        from zosah_jax.integrations.dask import AtMostOnce
+
+        super().__init__(fun, executor)
+        self._calls = AtMostOnce(executor, fun)
+
+    def _begin(self, point: Params) -> Future:
+        return self._calls.submit(point)
+
+    def close(self) -> None:
+        self._calls.close()
 
 
 class _OwnPool(_Pool):

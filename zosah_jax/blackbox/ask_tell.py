@@ -253,6 +253,21 @@ class AskTell:
         self._state = self._state._replace(optimizer=jax.tree.unflatten(treedef, nodes))
         self._points = None
 
+    def move_to(self, params: Params) -> None:
+        """Go on from other parameters, within the bounds; between two steps.
+
+        Raises:
+            ValueError: in the middle of a step; other shapes or dtypes.
+        """
+        if self.round or self._state.asked:
+            raise ValueError("move_to: got parameters within a step, wanted them between two.")
+        with self.precise():
+            params = jax.tree.map(jnp.asarray, params)
+            check_like(params, self._state.params)
+            params = params if self.box is None else self.box.project(params)
+        self._state = self._state._replace(params=params)
+        self._points = None
+
     def program(self) -> tuple[str, list[np.ndarray]]:
         """What the first step computes, as text, and what it starts from.
 

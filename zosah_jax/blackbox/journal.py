@@ -59,13 +59,18 @@ class Journal:
     Args:
         path: of the file; None for none. One that is there is read, and continued.
         problem: what the log must belong to, by name.
+        budget: of the run; what a run does under noise follows from the budget of its first call.
+
+    Attributes:
+        budget: that of the call that began the log.
 
     Raises:
         OtherProblem: the file is the log of another problem, or no log.
         ValueError: another run is writing to it.
     """
 
-    def __init__(self, path: Path | None, problem: dict[str, str]) -> None:
+    def __init__(self, path: Path | None, problem: dict[str, str], budget: int = 0) -> None:
+        self.budget = budget
         self._known: dict[Place, Outcome] = {}
         self._file = None
         if path is None:
@@ -136,11 +141,12 @@ class Journal:
             self._file.truncate(whole)
         lines = data[:whole].splitlines()
         if not lines:
-            self._append({"problem": problem})
+            self._append({"problem": problem, "budget": self.budget})
             self.sync()
             return
         try:
-            header = json.loads(lines[0])["problem"]
+            first = json.loads(lines[0])
+            header, self.budget = first["problem"], int(first["budget"])
         except (ValueError, KeyError, TypeError) as error:
             raise OtherProblem(
                 f"log: got {path}, which is none, wanted a log or no file."

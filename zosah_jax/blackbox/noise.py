@@ -11,6 +11,7 @@ from zosah_jax.params import Params, dimension
 
 POINTS = 7  # of a table of differences; six to eight are recommended
 _TABLES = 2  # at most: the second with another spacing, where the first says nothing
+MOST_POINTS = _TABLES * POINTS
 _SPACING = 1e-6  # first spacing, in units of max(1, |x_i|)
 _SHARE = 0.05  # of the budget that the estimate may take
 _LEVELS_ALIKE = 3
@@ -86,7 +87,7 @@ def measure_noise(
     Returns:
         The standard deviation; 0 where none was found, or nothing was spent.
     """
-    if _SHARE * spare < _TABLES * POINTS:
+    if _SHARE * spare < MOST_POINTS:
         return 0.0
     spacing = _SPACING if _epsilon(x0) < _SPACING**2 else _SPACING**0.5
     for number in range(_TABLES):

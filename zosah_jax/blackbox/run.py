@@ -16,10 +16,10 @@ import optax
 
 from zosah_jax.blackbox.answers import Answers, ObjectiveError
 from zosah_jax.blackbox.ask_tell import AskTell
-from zosah_jax.blackbox.candidates import averaged, num_candidates, num_looks
+from zosah_jax.blackbox.candidates import NoisyCourse
 from zosah_jax.blackbox.checkpoint import Arrays, Checkpoints, from_arrays, to_arrays
 from zosah_jax.blackbox.journal import Journal
-from zosah_jax.blackbox.noise import measure_noise
+from zosah_jax.blackbox.noise import MOST_POINTS, measure_noise
 from zosah_jax.blackbox.problem import problem_of
 from zosah_jax.checks import check_count, check_number
 from zosah_jax.minimize import PATIENCE, History, Result, Status
@@ -94,7 +94,8 @@ def minimize_blackbox(
         noise: standard deviation of a value, by which step lengths are chosen. "estimate": measured
             at `x0` by 7 or 14 values, where 14 are less than a twentieth of the budget (see
             `noise_level`). 0: values are as exact as their dtype. With noise, a twentieth of the
-            budget (at most 24 values) is kept to look again at the points that may be the best.
+            budget (at most 32 values) is kept to look again at the points that may be the best,
+            and where `tx` is None, its steps are damped as the budget is spent.
         executor: any `concurrent.futures.Executor`; it is not shut down. None: this thread.
         max_workers: processes of an own pool instead, begun by `spawn`; it is rebuilt when a worker
             dies or hangs.
@@ -150,14 +151,16 @@ def minimize_blackbox(
         )
     log_path, folder = _paths(log, checkpoint)
     problem = {} if log_path is None else problem_of(solver, noise)
+    problem["tx"] = "the library's choice" if tx is None else "given"
     with ExitStack() as stack:
         checkpoints = None if folder is None else stack.enter_context(Checkpoints(folder, problem))
-        journal = stack.enter_context(Journal(log_path, problem))
+        journal = stack.enter_context(Journal(log_path, problem, budget))
         answers = stack.enter_context(
             Answers(fun, executor, max_workers, timeout, retries, max_pending, journal)
         )
         bar = stack.enter_context(_Bar(budget, progress))
         run = _Run(solver, answers, budget, target, bar)
+        run.damped, run.planned = tx is None, journal.budget
         if checkpoints is not None:
             run.resume(checkpoints)
         if solver.step == 0:
@@ -228,8 +231,9 @@ class _Run:
         self.value = math.nan  # where the run stood before the last step
         self.history: list[tuple[float, float, int]] = []
         self.silent = 0  # successive steps without a base value
-        self.noise = 0.0
-        self.mean = solver.params  # of the points stood at, the late ones weighing most
+        self.damped = False  # whether noise damps the steps
+        self.planned = budget  # what the course under noise goes by
+        self.course = NoisyCourse((solver.params, solver.params))
 
     @property
     def spent(self) -> int:
@@ -242,27 +246,25 @@ class _Run:
     def _spare(self) -> int:
         """Values that are left beside those of the rest of the step and of the last point."""
         rest = sum(self.solver.sizes[self.solver.round :])
-        return self.budget - self.spent - rest - self._reserve()
-
-    def _reserve(self) -> int:
-        """Values that are kept for the end."""
-        return num_candidates(self.noise) * num_looks(self.noise, self.budget)
+        return self.budget - self.spent - rest - self.course.reserve(self.budget)
 
     def measure_noise(self, noise: Any) -> None:
         """Set the noise level, measured where it was not given."""
         if noise == "estimate":
             spare = self._spare()
+            if spare >= MOST_POINTS:  # as when the log was begun
+                spare += self.planned - self.budget
 
             def values(points: list[Params], number: int) -> np.ndarray:
                 return self.answers(points, -1, number, 0)
 
             noise = measure_noise(values, self.solver.params, self.solver.box, spare)
-        self.noise = float(noise)
-        self.solver.set_noise(noise)
+        self.course.begin(self.solver, float(noise))
 
     def take_step(self) -> None:
         """Ask, answer, tell, until the step is taken or the target met."""
         step, missing, asked = self.solver.step, 0, 0
+        before = self.solver.params
         while self.solver.step == step and self.status is Status.RUNNING:
             points, round_ = self.solver.ask(), self.solver.round
             values = self.answers(points, step, round_, self._spare())
@@ -272,7 +274,7 @@ class _Run:
                 self.status = Status.TARGET_REACHED
                 self.value = self.solver.best_value
         if self.status is Status.RUNNING:
-            self.mean = averaged(self.mean, self.solver.params, self.solver.step)
+            self.course.go_on(self.solver, before, self.spent, self.planned, damped=self.damped)
             self.value = float(self.solver.info.base_value)
             self.silent = 0 if math.isfinite(self.value) else self.silent + 1
             lost = step == 0 and missing == asked
@@ -305,13 +307,15 @@ class _Run:
     # --- across a crash ---------------------------------------------------------------------------
 
     def save(self, checkpoints: Checkpoints) -> None:
-        more: Arrays = to_arrays(self.mean, "mean")
+        more: Arrays = to_arrays(self.course.means, "mean")
         more["history"] = np.asarray(self.history, np.float64).reshape(-1, 3)
         about = {
             "spent": self.spent,
             "silent": self.silent,
             "status": int(self.status),
-            "noise": self.noise,
+            "noise": self.course.noise,
+            "half": self.course.half,
+            "since": self.course.since,
             "first traceback": self.answers.first_traceback,
         }
         self.solver.save_to(checkpoints, self.solver.step, more, about)
@@ -321,11 +325,12 @@ class _Run:
         if found is None:
             return
         arrays, about = found
-        self.mean = from_arrays(arrays, "mean", self.mean)
+        means = from_arrays(arrays, "mean", self.course.means)
+        self.course = NoisyCourse(means, about["noise"], about["half"], about["since"])
         self.history = [(v, b, int(n)) for v, b, n in arrays["history"].tolist()]
         self.value = self.history[-1][0] if self.history else math.nan
         self.answers.num_calls, self.silent = about["spent"], about["silent"]
-        self.status, self.noise = Status(about["status"]), about["noise"]
+        self.status = Status(about["status"])
         self.answers.first_traceback = about["first traceback"]
 
     # --- the end ----------------------------------------------------------------------------------
@@ -338,7 +343,7 @@ class _Run:
         if self.status is Status.TARGET_REACHED:
             params = best_params
         else:
-            candidates = [params, best_params, self.mean][: num_candidates(self.noise)]
+            candidates = self.course.candidates(solver)
             value, *others = self._look_again(candidates)
             if others:  # the smallest of many noisy values says little of its point
                 seen = [value, *others]
@@ -369,7 +374,7 @@ class _Run:
     def _look_again(self, candidates: list[Params]) -> list[float]:
         """Mean of fresh values of each point; NaN where all are missing."""
         left = self.budget - self.spent
-        looks = min(num_looks(self.noise, self.budget), left // len(candidates))
+        looks = min(self.course.num_looks(self.budget), left // len(candidates))
         if looks == 0:
             candidates, looks = candidates[:1], 1
         points = candidates * looks

@@ -1,7 +1,7 @@
 """FZOO: one-sided differences along sign vectors, divided by the deviation of their values."""
 
 from functools import partial
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,34 +12,18 @@ from zosah_jax.estimate import mean_weights
 from zosah_jax.evaluate import Evaluator
 from zosah_jax.method import Method, Told, one_kind
 from zosah_jax.params import Params, working_dtype
+from zosah_jax.peers.memoryless import MemorylessState, init_memoryless
 from zosah_jax.probes import DirectionProbes, Distribution, combine_directions
 from zosah_jax.transform import as_transformation
 
 Normalisation = Literal["deviation", "paper"]
 
 
-class FZOOState(NamedTuple):
-    """State of FZOO.
-
-    Attributes:
-        key: typed PRNG key, never advanced: the directions follow from it and the step.
-        step: number k of the coming step, int32.
-    """
-
-    key: jax.Array
-    step: jax.Array
-
-
-def _init(key: Any, params: Params) -> FZOOState:
-    del params
-    return FZOOState(typed_key(key), jnp.zeros((), jnp.int32))
-
-
 def _ask(
     num_directions: int,
     smoothing: float,
     distribution: Distribution,
-    state: FZOOState,
+    state: MemorylessState,
     params: Params,
 ) -> DirectionProbes:
     """The parameters (scale 0), then a step along each direction."""
@@ -52,7 +36,7 @@ def _ask(
 
 def _tell(
     normalisation: Normalisation,
-    state: FZOOState,
+    state: MemorylessState,
     params: Params,
     probes: DirectionProbes,
     values: jax.Array,
@@ -87,7 +71,7 @@ def fzoo_method(
     check_choice("normalisation", normalisation, get_args(Normalisation))
     typed_key(key)
     ask = partial(_ask, num_directions, smoothing, distribution)
-    return one_kind(partial(_init, key), ask, partial(_tell, normalisation))
+    return one_kind(partial(init_memoryless, key), ask, partial(_tell, normalisation))
 
 
 def scale_by_fzoo(
@@ -120,7 +104,7 @@ def scale_by_fzoo(
     Returns:
         A `GradientTransformationExtraArgs`; `update` wants `params` and the keyword `value_fn`.
         Values that are not finite are left out; where the others do not differ, the update is
-        zero. The state is a `ZerothOrderState` around a `FZOOState`.
+        zero. The state is a `ZerothOrderState` around a `MemorylessState`.
 
     Raises:
         ValueError, TypeError: an argument is out of its range, by name.

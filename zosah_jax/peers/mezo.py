@@ -1,7 +1,7 @@
 """MeZO: a two-sided difference along random directions that are replayed from their keys."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,28 +12,14 @@ from zosah_jax.estimate import mean_value, mean_weights
 from zosah_jax.evaluate import Evaluator
 from zosah_jax.method import Method, Told, one_kind
 from zosah_jax.params import Params, working_dtype
+from zosah_jax.peers.memoryless import MemorylessState, init_memoryless
 from zosah_jax.probes import DirectionProbes, combine_directions
 from zosah_jax.transform import as_transformation
 
 
-class MeZOState(NamedTuple):
-    """State of MeZO.
-
-    Attributes:
-        key: typed PRNG key, never advanced: the directions follow from it and the step.
-        step: number k of the coming step, int32.
-    """
-
-    key: jax.Array
-    step: jax.Array
-
-
-def _init(key: Any, params: Params) -> MeZOState:
-    del params
-    return MeZOState(typed_key(key), jnp.zeros((), jnp.int32))
-
-
-def _ask(num_samples: int, smoothing: float, state: MeZOState, params: Params) -> DirectionProbes:
+def _ask(
+    num_samples: int, smoothing: float, state: MemorylessState, params: Params
+) -> DirectionProbes:
     """A step forth along each direction, then a step back along each."""
     keys = jax.random.split(jax.random.fold_in(state.key, state.step), num_samples)
     forth = jnp.full(num_samples, smoothing, working_dtype(params))
@@ -41,7 +27,9 @@ def _ask(num_samples: int, smoothing: float, state: MeZOState, params: Params) -
     return DirectionProbes(jnp.concatenate([keys, keys])[:, None], scale[:, None])
 
 
-def _tell(state: MeZOState, params: Params, probes: DirectionProbes, values: jax.Array) -> Told:
+def _tell(
+    state: MemorylessState, params: Params, probes: DirectionProbes, values: jax.Array
+) -> Told:
     """Mean of z_i (f(x + eps z_i) - f(x - eps z_i)) / 2 eps over the pairs that came."""
     forth, back = jnp.split(values, 2)
     keys, scale = probes.key[: len(forth), 0], probes.scale[: len(forth), 0]
@@ -54,7 +42,7 @@ def mezo_method(num_samples: int = 1, smoothing: float = 1e-3, key: Any = 0) -> 
     check_static_count("num_samples", num_samples)
     check_positive("smoothing", smoothing)
     typed_key(key)
-    return one_kind(partial(_init, key), partial(_ask, num_samples, smoothing), _tell)
+    return one_kind(partial(init_memoryless, key), partial(_ask, num_samples, smoothing), _tell)
 
 
 def scale_by_mezo(
@@ -85,7 +73,7 @@ def scale_by_mezo(
     Returns:
         A `GradientTransformationExtraArgs`; `update` wants `params` and the keyword `value_fn`.
         Pairs of which a value is not finite are left out of the mean. The state is a
-        `ZerothOrderState` around a `MeZOState`.
+        `ZerothOrderState` around a `MemorylessState`.
 
     Raises:
         ValueError, TypeError: an argument is out of its range, by name.

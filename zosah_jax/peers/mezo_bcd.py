@@ -13,20 +13,9 @@ from zosah_jax.estimate import mean_value, mean_weights
 from zosah_jax.evaluate import Evaluator
 from zosah_jax.method import Method, Told, one_kind
 from zosah_jax.params import Params, widen, working_dtype
+from zosah_jax.peers.memoryless import MemorylessState, init_memoryless
 from zosah_jax.probes import BlockProbes, move_block
 from zosah_jax.transform import as_transformation
-
-
-class MeZOBCDState(NamedTuple):
-    """State of MeZO-BCD.
-
-    Attributes:
-        key: typed PRNG key, never advanced: blocks and directions follow from it and the step.
-        step: number k of the coming step, int32.
-    """
-
-    key: jax.Array
-    step: jax.Array
 
 
 class _Options(NamedTuple):
@@ -37,12 +26,12 @@ class _Options(NamedTuple):
     key: Any
 
 
-def _init(options: _Options, params: Params) -> MeZOBCDState:
+def _init(options: _Options, params: Params) -> MemorylessState:
     split_blocks(params, options.blocks)  # refuses them before the first step
-    return MeZOBCDState(typed_key(options.key), jnp.zeros((), jnp.int32))
+    return init_memoryless(options.key, params)
 
 
-def _ask(options: _Options, state: MeZOBCDState, params: Params) -> BlockProbes:
+def _ask(options: _Options, state: MemorylessState, params: Params) -> BlockProbes:
     """A step forth along each direction within the step's block, then a step back."""
     leaves = split_blocks(params, options.blocks).leaves
     choice, draw = jax.random.split(state.key)
@@ -54,7 +43,7 @@ def _ask(options: _Options, state: MeZOBCDState, params: Params) -> BlockProbes:
     return BlockProbes(jnp.concatenate([keys, keys]), scale, blocks, leaves)
 
 
-def _tell(state: MeZOBCDState, params: Params, probes: BlockProbes, values: jax.Array) -> Told:
+def _tell(state: MemorylessState, params: Params, probes: BlockProbes, values: jax.Array) -> Told:
     """Mean of z_i (f(x + eps z_i) - f(x - eps z_i)) / 2 eps over the pairs that came."""
     forth, back = jnp.split(values, 2)
     keys, scale = probes.key[: len(forth)], probes.scale[: len(forth)]
@@ -121,7 +110,7 @@ def scale_by_mezo_bcd(
     Returns:
         A `GradientTransformationExtraArgs`; `update` wants `params` and the keyword `value_fn`.
         Pairs of which a value is not finite are left out of the mean. The state is a
-        `ZerothOrderState` around a `MeZOBCDState`.
+        `ZerothOrderState` around a `MemorylessState`.
 
     Raises:
         ValueError, TypeError: an argument is out of its range, by name.

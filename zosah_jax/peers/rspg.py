@@ -1,7 +1,7 @@
 """RSPG: randomised stochastic projected gradient, without values other than function values."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,29 +12,13 @@ from zosah_jax.estimate import mean_weights
 from zosah_jax.evaluate import Evaluator
 from zosah_jax.method import Method, Told, one_kind
 from zosah_jax.params import Params, precision, working_dtype
+from zosah_jax.peers.memoryless import MemorylessState, init_memoryless
 from zosah_jax.probes import DirectionProbes, combine_directions
 from zosah_jax.transform import as_transformation
 
 
-class RSPGState(NamedTuple):
-    """State of RSPG.
-
-    Attributes:
-        key: typed PRNG key, never advanced: the directions follow from it and the step.
-        step: number k of the coming step, int32.
-    """
-
-    key: jax.Array
-    step: jax.Array
-
-
-def _init(key: Any, params: Params) -> RSPGState:
-    del params
-    return RSPGState(typed_key(key), jnp.zeros((), jnp.int32))
-
-
 def _ask(
-    num_directions: int, smoothing: float | None, state: RSPGState, params: Params
+    num_directions: int, smoothing: float | None, state: MemorylessState, params: Params
 ) -> DirectionProbes:
     """The parameters (scale 0), then a step along each direction."""
     keys = jax.random.split(jax.random.fold_in(state.key, state.step), num_directions)
@@ -44,7 +28,9 @@ def _ask(
     return DirectionProbes(jnp.concatenate([keys[:1], keys])[:, None], scale[:, None])
 
 
-def _tell(state: RSPGState, params: Params, probes: DirectionProbes, values: jax.Array) -> Told:
+def _tell(
+    state: MemorylessState, params: Params, probes: DirectionProbes, values: jax.Array
+) -> Told:
     """Mean of u_i (f(x + mu u_i) - f(x)) / mu over the directions whose values came."""
     slope = (values[1:] - values[0]) / probes.scale[1:, 0]
     gradient = combine_directions(probes.key[1:, 0], mean_weights(slope), params)
@@ -56,7 +42,7 @@ def rspg_method(num_directions: int = 1, smoothing: float | None = None, key: An
     check_static_count("num_directions", num_directions)
     check_positive("smoothing", smoothing, optional=True)
     typed_key(key)
-    return one_kind(partial(_init, key), partial(_ask, num_directions, smoothing), _tell)
+    return one_kind(partial(init_memoryless, key), partial(_ask, num_directions, smoothing), _tell)
 
 
 def scale_by_rspg(
@@ -86,7 +72,7 @@ def scale_by_rspg(
     Returns:
         A `GradientTransformationExtraArgs`; `update` wants `params` and the keyword `value_fn`.
         Values that are not finite are left out of the mean. The state is a `ZerothOrderState`
-        around a `RSPGState`.
+        around a `MemorylessState`.
 
     Raises:
         ValueError, TypeError: an argument is out of its range, by name.
