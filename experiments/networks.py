@@ -46,7 +46,7 @@ class Block(nnx.Module):
 class ResNet(nnx.Module):
     """Residual network for small images (He et al., 2016, section 4.2): 6 n + 2 layers.
 
-    Stages of 16, 32 and 64 channels, n blocks each, the second and third at half the size of the
+    Stages of w, 2w and 4w channels, n blocks each, the second and third at half the size of the
     one before; then the mean over all places, and a dense layer.
 
     Args:
@@ -54,6 +54,7 @@ class ResNet(nnx.Module):
             ResNet-20 (272,474).
         classes: number of classes.
         channels: of the images.
+        width: w, channels of the first stage; 16 as published.
         rngs: of the first weights.
 
     References:
@@ -61,17 +62,19 @@ class ResNet(nnx.Module):
         <https://arxiv.org/abs/1512.03385>`_.
     """
 
-    def __init__(self, blocks: int, classes: int, channels: int = 3, *, rngs: nnx.Rngs):
-        self.conv = _conv(channels, 16, 3, 1, rngs)
-        self.norm = nnx.BatchNorm(16, momentum=0.9, rngs=rngs)
-        stages, width = [], 16
-        for outputs in (16, 32, 64):
+    def __init__(
+        self, blocks: int, classes: int, channels: int = 3, width: int = 16, *, rngs: nnx.Rngs
+    ):
+        self.conv = _conv(channels, width, 3, 1, rngs)
+        self.norm = nnx.BatchNorm(width, momentum=0.9, rngs=rngs)
+        stages, inputs = [], width
+        for outputs in (width, 2 * width, 4 * width):
             for number in range(blocks):
-                stride = 2 if number == 0 and outputs > 16 else 1
-                stages.append(Block(width, outputs, stride, rngs=rngs))
-                width = outputs
+                stride = 2 if number == 0 and outputs > width else 1
+                stages.append(Block(inputs, outputs, stride, rngs=rngs))
+                inputs = outputs
         self.blocks = nnx.List(stages)
-        self.dense = nnx.Linear(width, classes, rngs=rngs)
+        self.dense = nnx.Linear(inputs, classes, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Logits."""
@@ -105,6 +108,8 @@ class ConvNet(nnx.Module):
 NETWORKS: dict[str, Callable[[Shape, int, nnx.Rngs], nnx.Module]] = {
     "convnet": lambda shape, classes, rngs: ConvNet(shape, classes, rngs=rngs),
     "resnet8": lambda shape, classes, rngs: ResNet(1, classes, shape[-1], rngs=rngs),
+    "resnet8_half": lambda shape, classes, rngs: ResNet(1, classes, shape[-1], 8, rngs=rngs),
+    "resnet8_quarter": lambda shape, classes, rngs: ResNet(1, classes, shape[-1], 4, rngs=rngs),
     "resnet20": lambda shape, classes, rngs: ResNet(3, classes, shape[-1], rngs=rngs),
 }
 """Name -> constructor(shape of an image, number of classes, rngs)."""

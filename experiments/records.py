@@ -18,8 +18,8 @@ from experiments.errors import InputError
 
 _EXPERIMENTS = Path(__file__).parent
 _PACKAGES = ("zosah_jax", "jax", "jaxlib", "optax", "numpy", "scipy")
-# Options that say where things lie on this machine, not what is run.
-_PLACES = ("out", "data_dir", "checkpoints", "resume", "deepzero")
+# Options that say where things lie on this machine, or which part is run anew, not what is run.
+_PLACES = ("out", "data_dir", "checkpoints", "resume", "deepzero", "only")
 _DIGITS = 8
 
 
@@ -84,6 +84,12 @@ def read(folder: Path) -> dict[str, Any]:
     return json.loads((folder / "results.json").read_text())
 
 
+def kept(name: str) -> dict[str, Any] | None:
+    """The results that are kept beside an experiment's code, if there are any."""
+    own = _EXPERIMENTS / name
+    return read(own)["results"] if (own / "results.json").exists() else None
+
+
 def write_between(readme: Path, name: str, text: str) -> None:
     """Put text between `<!-- name -->` and `<!-- /name -->`, where a README has these markers."""
     if not readme.exists():
@@ -98,7 +104,7 @@ def command(name: str, config: Any) -> str:
     words = [f"python -m experiments.{name}"]
     for field in fields(config):
         value, option = getattr(config, field.name), field.name.replace("_", "-")
-        if value == field.default or field.name in ("out", "checkpoints", "resume"):
+        if value == field.default or field.name in ("out", "checkpoints", "resume", "only"):
             continue
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")

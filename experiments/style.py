@@ -58,6 +58,11 @@ def colour(method: str) -> str:
     return _PALETTE[list(zosah_jax.METHODS).index(method) % len(_PALETTE)]
 
 
+def series(number: int) -> str:
+    """Colour of the n-th line of a figure whose lines are no methods."""
+    return _PALETTE[number % len(_PALETTE)]
+
+
 def plain_ticks(axis: Axis) -> None:
     """Ticks of a logarithmic axis at 1, 2, 5, 10 ..., written as plain numbers."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -62,7 +62,15 @@ class Transformer(nnx.Module):
 
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Logits, shape (batch, length, 128), of int32 tokens, shape (batch, length)."""
+        return self.head(self.features(tokens))
+
+    def last(self, tokens: jax.Array) -> jax.Array:
+        """Logits at the last place alone, shape (batch, 128)."""
+        return self.head(self.features(tokens)[:, -1])
+
+    def features(self, tokens: jax.Array) -> jax.Array:
+        """What the head reads, shape (batch, length, width)."""
         x = self.embedding(tokens) + self.positions(jnp.arange(tokens.shape[1]))[None]
         for layer in self.layers:
             x = layer(x)
-        return self.head(self.norm(x))
+        return self.norm(x)

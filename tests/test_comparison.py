@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from string import ascii_lowercase
 
 import jax
 import jax.numpy as jnp
@@ -148,10 +149,12 @@ def test_snippets_come_from_their_sources():
     assert drawn.labels.tolist() == sorted([0, 1, 2, 3] * 3)
     assert ASK not in drawn.tokens
     for corpus in found.values():
-        assert corpus.train.min() >= ord(" ")
-        assert corpus.train.max() < 128
-        assert len(corpus.test) > 1_000
-    text = bytes(found["Python's reference"].test.astype(np.uint8))
+        for text in corpus:
+            assert text.tokens.min() >= ord(" ")
+            assert text.tokens.max() < 128
+            assert len(text.titles) == len(text.tokens) > 10_000
+            assert set(text.titles.tolist()) <= {ord(letter) for letter in ascii_lowercase}
+    text = bytes(found["Python's reference"].test.tokens.astype(np.uint8))
     assert bytes(drawn.tokens[0].astype(np.uint8)) in text
 
 
@@ -184,6 +187,7 @@ def test_fine_tuning(tmp_path, capsys):
         examples=4,
         batch_size=2,
         budget=20,
+        tuning_budget=10,
         grid_points=1,
         seeds=(0,),
         timed_batches=(2,),
@@ -195,6 +199,7 @@ def test_fine_tuning(tmp_path, capsys):
     results = json.loads((tmp_path / "results.json").read_text())["results"]
     assert set(results["trained"]) == {"all weights", "adapters"}
     for found in results["trained"].values():
+        assert found["ceiling"]["loss"] < 2
         for entry in found["methods"].values():
             (one,) = entry["runs"]
             assert one["spent"] == list(range(0, 21, 2))

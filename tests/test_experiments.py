@@ -12,7 +12,9 @@ import numpy as np
 import pooch
 import pytest
 
-from experiments import command, datasets, records
+import zosah_jax
+from experiments import command, datasets, records, sweeps
+from experiments.ablations import __main__ as ablations
 from experiments.alignment import __main__ as alignment
 from experiments.curves import Curve, best_after, from_history, median, values_to_reach
 from experiments.errors import InputError
@@ -20,6 +22,7 @@ from experiments.fewer_values import __main__ as fewer_values
 from experiments.logistic_regression import __main__ as logistic
 from experiments.logistic_regression.problem import gap_closed, prepare, run, target
 from experiments.logistic_regression.run import COMPARED
+from experiments.open_questions import __main__ as open_questions
 from experiments.overhead import __main__ as overhead
 from experiments.overhead.objectives import convolutional, logistic_regression, mlp
 from experiments.readings import __main__ as readings
@@ -31,16 +34,20 @@ from experiments.speed import __main__ as speed
 from zosah_jax import PAPER_READING, History, rspg, zosah
 
 NAMES = (
+    "ablations",
     "alignment",
+    "coco",
     "comparison",
     "control",
     "fewer_values",
     "fine_tuning",
     "http_attack",
     "logistic_regression",
+    "open_questions",
     "overhead",
     "reaction_kinetics",
     "readings",
+    "resnet_comparison",
     "robustness",
     "rosenbrock",
     "speed",
@@ -116,19 +123,20 @@ def test_rosenbrock(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_fewer_values(tmp_path, capsys):
-    fewer_values.main(
-        fewer_values.Config(
-            datasets=("breast_cancer",),
-            rows=60,
-            budget=8,
-            rosenbrock=(2,),
-            quadratics=1,
-            valley_budget=20,
-            seeds=(0, 1),
-            out=tmp_path,
-        )
+def test_fewer_values(tmp_path, monkeypatch, capsys):
+    config = fewer_values.Config(
+        datasets=("breast_cancer",),
+        rows=60,
+        budget=8,
+        rosenbrock=(2,),
+        quadratics=1,
+        valley_budget=20,
+        seeds=(0, 1),
+        methods=("rspg",),
+        learning_rates=(0.1, 1.0),
+        out=tmp_path,
     )
+    fewer_values.main(config)
     results = kept(tmp_path)["results"]
     data, (zigzag, _, bowl) = results["data"]["breast_cancer"], results["valleys"]
     assert np.shape(data["zopqn"]) == (4, 2)
@@ -136,7 +144,21 @@ def test_fewer_values(tmp_path, capsys):
     assert set(zigzag["peers"]) == {"L-BFGS-B", "BFGS", "COBYQA", "Nelder-Mead", "CMA-ES"}
     assert zigzag["zopqn"] == [None, None]  # not within 40 values
     assert bowl["dimension"] == 100
+    (entry,) = data["methods"]
+    assert (entry["method"], entry["setting"]) == ("rspg", "tuned")
+    assert entry["learning_rate"] in config.learning_rates
+    assert np.shape(entry["values"]) == (4, 2)
     assert "worst" in capsys.readouterr().out
+
+    monkeypatch.setattr(records, "kept", lambda name: results)
+    fewer_values.main(replace(config, only=("methods",), out=tmp_path / "part"))
+    assert kept(tmp_path / "part") == kept(tmp_path)
+    with pytest.raises(InputError, match="wanted the kept results of breast_cancer"):
+        fewer_values.main(replace(config, only=("methods",), budget=9, out=tmp_path / "part"))
+    with pytest.raises(InputError, match="only: got 'scipy', wanted one of zopqn, peers, methods"):
+        fewer_values.main(replace(config, only=("scipy",)))
+    with pytest.raises(InputError, match="methods: got 'zopqn', wanted one of zosah"):
+        fewer_values.main(replace(config, methods=("zopqn",)))
 
 
 @pytest.mark.slow
@@ -200,6 +222,70 @@ def test_readings(tmp_path, monkeypatch, capsys):
     assert set(results["prices_in_d"]) == {"default", "period=2"}
     assert results["mean_price_in_d"]["default"]["breast_cancer"] > 0
     assert "period=2" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_sweep_is_minimize_by_task_value_and_seed(x64):
+    tasks = [sweeps.dense(condition, 4) for condition in (1.0, 100.0)]
+    make = sweeps.second_differences(3)
+    found = sweeps.sweep(tasks, make, (0, 5), 12, option="eigenvalue_floor", values=(0.03, 0.5))
+    steps = np.diff(found[0][0][0].spent)[:-1]
+    assert set(steps) == {6}  # m = 2: base, 2 forward, 3 fresh, at every step
+    task, tx = tasks[1], make(eigenvalue_floor=0.5)
+    out = zosah_jax.minimize(lambda x: task.fun(x, task.data), task.x0, tx, budget=48, key=5)
+    curve = found[1][1][1]
+    np.testing.assert_array_equal(curve.spent, out.history.num_evaluations)
+    np.testing.assert_allclose(curve.best, out.history.best_value, rtol=1e-6)
+    assert task.optimum <= curve.best[-1] < task.start
+    assert found[0][0][0].best[-1] < 1e-9 * tasks[0].start  # of condition 1: one step
+
+
+@pytest.fixture
+def no_runs(monkeypatch, tmp_path):
+    """Sweeps whose curves close the gap by half with each step, and a folder to write to."""
+
+    def sweep(tasks, constructor, seeds, budget, option=None, values=(0.0,)):
+        constructor(**({} if option is None else {option: values[0]}))
+        spent = np.arange(4, budget * tasks[0].dimension, 4)
+
+        def curve(task, seed):
+            left = 0.5 ** (np.arange(len(spent)) / (1 + seed))
+            return Curve(spent, task.optimum + left * (task.start - task.optimum))
+
+        return [[[curve(task, seed) for seed in seeds] for _ in values] for task in tasks]
+
+    monkeypatch.delenv("ZOSAH_DATA", raising=False)
+    monkeypatch.setattr(sweeps, "sweep", sweep)
+    return tmp_path
+
+
+def test_ablations(no_runs, capsys):
+    ablations.main(ablations.Config(dataset=("breast_cancer",), rows=60, budget=9, out=no_runs))
+    problems = kept(no_runs)["results"]["problems"]
+    assert list(problems) == ["Rosenbrock", "breast_cancer", "network"]
+    assert list(problems["Rosenbrock"]["subspace_dim"]) == ["2", "4", "10", "16", "20"]
+    assert list(problems["network"]["period"]) == ["5", "10", "20", "50", "100"]
+    assert problems["network"]["values_per_step"]["fitted, T = 5"] == 4
+    out, err = capsys.readouterr()
+    assert "second differences, T = 20" in out
+    assert "60/60" not in err
+
+
+def test_open_questions(no_runs, capsys):
+    config = open_questions.Config(dataset=("breast_cancer",), rows=60, budget=9, out=no_runs)
+    open_questions.main(replace(config, conditions=(1.0, 10.0, 1e2)))
+    results = kept(no_runs)["results"]
+    assert list(results["larger"]) == [
+        "condition 10",
+        "condition 100",
+        "blocks of 4",
+        "breast_cancer",
+    ]
+    assert list(results["larger"]["condition 10"]) == ["2", "3", "4", "6", "8"]
+    assert len(results["online"]["condition 1"]["online"]) == 3
+    assert set(results["chosen"]["blocks of 2"]["ways"]) == {"random", "learnt", "known"}
+    assert set(results["chosen"]["breast_cancer"]["ways"]) == {"random", "learnt"}
+    assert "known" in capsys.readouterr().out
 
 
 def test_the_paper_readings_cover_every_option():

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiny_images import TinyNet, made
 
 import zosah_jax
 from experiments import batches
 from experiments.errors import InputError
-from experiments.image_data import ImageData, Part
 from experiments.networks import NETWORKS, num_parameters
 from experiments.train_resnet import __main__ as train_resnet
 from experiments.train_resnet import run as running
@@ -23,27 +23,6 @@ from experiments.train_resnet.run import measure
 from experiments.train_resnet.settings import parse_options
 from experiments.train_resnet.training import loss_fn, prepare, spent
 from zosah_jax.integrations.flax import train_step, value_fn
-
-
-class TinyNet(nnx.Module):
-    """A network with BatchNorm, so small that it compiles at once."""
-
-    def __init__(self, shape, classes, rngs):
-        self.norm = nnx.BatchNorm(int(np.prod(shape)), rngs=rngs)
-        self.dense = nnx.Linear(int(np.prod(shape)), classes, rngs=rngs)
-
-    def __call__(self, images):
-        return self.dense(self.norm(images.reshape(images.shape[0], -1)))
-
-
-def made(number=24, classes=3):
-    """Images whose class shows."""
-    rng = np.random.default_rng(0)
-    labels = (np.arange(number) % classes).astype(np.int32)
-    images = rng.normal(size=(number, 2, 2, 1)).astype(np.float32)
-    images[:, 0, 0, 0] += 3 * labels
-    part = Part(images, labels)
-    return ImageData(part, part, classes, "made")
 
 
 @functools.cache
@@ -66,11 +45,16 @@ def asked(**changes):
     return train_resnet.runs(replace(config, seeds=(0,), **changes))
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet20", "convnet"])
+@pytest.mark.parametrize("name", ["resnet8", "resnet8_half", "resnet20", "convnet"])
 def test_networks_have_their_parameters(name):
     shape = (8, 8, 1) if name == "convnet" else (32, 32, 3)
     model = nnx.eval_shape(lambda: NETWORKS[name](shape, 10, nnx.Rngs(0)))
-    expected = {"resnet8": 78_042, "resnet20": 272_474, "convnet": 1_370}[name]
+    expected = {
+        "resnet8": 78_042,
+        "resnet8_half": 19_954,
+        "resnet20": 272_474,
+        "convnet": 1_370,
+    }[name]
     assert num_parameters(model) == expected
     logits = nnx.eval_shape(lambda m, x: m(x), model, jax.ShapeDtypeStruct((2, *shape), "float32"))
     assert logits.shape == (2, 10)

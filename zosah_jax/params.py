@@ -84,6 +84,13 @@ def address_of(params: Params, position: jax.Array) -> Address:
     return Address(leaf, position - starts[leaf])
 
 
+def place_of(params: Params, address: Address) -> jax.Array:
+    """Places (uint32) of addressed coordinates in the concatenation of all leaves."""
+    sizes = [math.prod(jnp.shape(leaf)) for leaf in jax.tree.leaves(params)]
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.uint32)
+    return jnp.asarray(starts)[address.leaf] + address.index
+
+
 def gather(params: Params, address: Address) -> jax.Array:
     """Values of the addressed coordinates, in the working dtype; shape of the address."""
     total = jnp.zeros(address.leaf.shape, working_dtype(params))

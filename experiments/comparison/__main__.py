@@ -8,7 +8,7 @@ import jax
 from experiments import command, records
 from experiments.comparison.figure import draw
 from experiments.comparison.run import measure
-from experiments.comparison.settings import PUBLISHED
+from experiments.comparison.settings import LEARNING_RATES, PUBLISHED, TUNING_SEED
 from experiments.comparison.table import summary, tables
 from experiments.errors import InputError
 from zosah_jax import METHODS
@@ -31,9 +31,9 @@ class Config:
     """Lambda, the weight of |w|^2 / 2."""
     methods: tuple[str, ...] = PUBLISHED
     """Methods by name. zopqn, the project's own, has `experiments.fewer_values`."""
-    learning_rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+    learning_rates: tuple[float, ...] = LEARNING_RATES
     """The common grid from which each method gets its best."""
-    tuning_seed: int = 1_000
+    tuning_seed: int = TUNING_SEED
     """Seed on which it is searched, none of those reported."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Seeds that are reported."""

@@ -14,6 +14,7 @@ from experiments.comparison.lanes import run_lanes
 from experiments.comparison.settings import DOCUMENTED, Candidate, Entrant, entrants
 from experiments.curves import Curve, values_to_reach
 from experiments.logistic_regression.problem import (
+    Gap,
     Problem,
     gap_closed,
     prepare,
@@ -75,6 +76,45 @@ def measure(
         For JSON: what every method took, by data set.
     """
     problems = [prepare(n, rows, data_dir, regularisation) for n in names(dataset, data_dir)]
+    entries = compare(problems, methods, learning_rates, tuning_seed, seeds, budget, workers)
+    found = {p.name: _about(p, budget) for p in problems}
+    for problem in problems:
+        found[problem.name]["entries"] = [*entries[problem.name], _reference(problem, budget)]
+    return {
+        "seeds": list(seeds),
+        "tuning_seed": tuning_seed,
+        "budget_in_d": budget,
+        "fractions": FRACTIONS,
+        "value": VALUE,
+        "datasets": found,
+    }
+
+
+def compare(
+    problems: list[Problem],
+    methods: tuple[str, ...],
+    learning_rates: tuple[float, ...],
+    tuning_seed: int,
+    seeds: tuple[int, ...],
+    budget: int,
+    workers: int,
+    fractions: tuple[float, ...] = FRACTIONS,
+) -> dict[str, list[dict[str, Any]]]:
+    """Tune every method on one seed by its mean price of `FRACTIONS`, and run it on others.
+
+    Args:
+        problems: what is minimised.
+        methods: by name.
+        learning_rates: the common grid.
+        tuning_seed: on which it is searched.
+        seeds: that are reported.
+        budget: values of a run, in units of d.
+        workers: methods that are run at a time, in threads.
+        fractions: parts of the gap whose price is reported.
+
+    Returns:
+        The entries of each problem, by its name.
+    """
     asked = [entrants(methods, learning_rates, p.dimension) for p in problems]
     exact = bool(jax.config.read("jax_enable_x64"))
     jobs = [
@@ -87,24 +127,15 @@ def measure(
 
         def work(job: tuple[Entrant, Problem]) -> list[dict[str, Any]]:
             with jax.enable_x64(exact):  # of this thread
-                lines = _lines(*job, tuning_seed, seeds, budget)
+                lines = _lines(*job, tuning_seed, seeds, budget, fractions)
             bar.update()
             return lines
 
         done = list(pool.map(work, jobs))
-    found = {p.name: _about(p, budget) for p in problems}
+    found: dict[str, list[dict[str, Any]]] = {problem.name: [] for problem in problems}
     for (_, problem), lines in zip(jobs, done, strict=True):
-        found[problem.name]["entries"] += lines
-    for problem in problems:
-        found[problem.name]["entries"].append(_reference(problem, budget))
-    return {
-        "seeds": list(seeds),
-        "tuning_seed": tuning_seed,
-        "budget_in_d": budget,
-        "fractions": FRACTIONS,
-        "value": VALUE,
-        "datasets": found,
-    }
+        found[problem.name] += lines
+    return found
 
 
 def _about(problem: Problem, budget: int) -> dict[str, Any]:
@@ -114,12 +145,16 @@ def _about(problem: Problem, budget: int) -> dict[str, Any]:
         "start": problem.start,
         "optimum": problem.optimum,
         "curve_at_in_d": _places(budget).tolist(),
-        "entries": [],
     }
 
 
 def _lines(
-    entrant: Entrant, problem: Problem, tuning_seed: int, seeds: tuple[int, ...], budget: int
+    entrant: Entrant,
+    problem: Problem,
+    tuning_seed: int,
+    seeds: tuple[int, ...],
+    budget: int,
+    fractions: tuple[float, ...],
 ) -> list[dict[str, Any]]:
     """The tuned entry, after the documented one where there is one."""
     scores = {
@@ -148,21 +183,26 @@ def _lines(
             )
         ],
     }
-    lines = [about | _runs(best, problem, rate, seeds, budget)]
+    lines = [about | _runs(best, problem, rate, seeds, budget, fractions)]
     documented = DOCUMENTED.get(entrant.method)
     if entrant.setting == "tuned" and documented is not None:
         about = {"method": entrant.method, "setting": "documented", "learning_rate": documented}
-        lines.insert(0, about | _runs(best, problem, documented, seeds, budget))
+        lines.insert(0, about | _runs(best, problem, documented, seeds, budget, fractions))
     return lines
 
 
 def _runs(
-    candidate: Candidate, problem: Problem, rate: float, seeds: tuple[int, ...], budget: int
+    candidate: Candidate,
+    problem: Problem,
+    rate: float,
+    seeds: tuple[int, ...],
+    budget: int,
+    fractions: tuple[float, ...],
 ) -> dict[str, Any]:
     values = budget * problem.dimension
     rates = np.full(len(seeds), rate)
     curves = run_lanes(problem, candidate.constructor, rates, np.array(seeds), values)
-    return _summary(problem, curves, budget)
+    return _summary(problem, curves, budget, fractions)
 
 
 def _scores(
@@ -183,9 +223,11 @@ def _scores(
     ]
 
 
-def mean_price(problem: Problem, curve: Curve, values: int) -> float:
+def mean_price(
+    problem: Gap, curve: Curve, values: int, fractions: tuple[float, ...] = FRACTIONS
+) -> float:
     """Geometric mean, over the parts of the gap, of the values to close them, in units of d."""
-    reached = [values_to_reach(curve, target(problem, fraction)) for fraction in FRACTIONS]
+    reached = [values_to_reach(curve, target(problem, fraction)) for fraction in fractions]
     prices = [NOT_REACHED * values if price is None else price for price in reached]
     return float(np.exp(np.mean(np.log(prices))) / problem.dimension)
 
@@ -199,11 +241,16 @@ def _places(budget: int) -> np.ndarray:
     return np.round(np.geomspace(0.5, budget, _POINTS), 2)
 
 
-def _summary(problem: Problem, curves: list[Curve], budget: int) -> dict[str, Any]:
+def _summary(
+    problem: Problem,
+    curves: list[Curve],
+    budget: int,
+    fractions: tuple[float, ...] = FRACTIONS,
+) -> dict[str, Any]:
     """What the runs of one entry reached."""
     places = np.floor(_places(budget) * problem.dimension)
     closed = np.array([gap_closed(problem, curve, places) for curve in curves])
-    goals = [*(target(problem, fraction) for fraction in FRACTIONS), VALUE]
+    goals = [*(target(problem, fraction) for fraction in fractions), VALUE]
     return {
         "values_to_reach": [[values_to_reach(c, goal) for c in curves] for goal in goals],
         "gap_closed": [round(1 - _left(problem, c, budget * problem.dimension), 6) for c in curves],

@@ -13,6 +13,12 @@ DOCUMENTED = {"zosah": 1.0, "zoha": 1.0, "zo_rsn": 0.1, "deepzero": 0.1, "mezo":
 PUBLISHED = tuple(name for name in METHODS if name != "zopqn")
 """The methods of the papers; the project's own is compared in `experiments.fewer_values`."""
 
+LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+"""The common grid from which each method gets its best."""
+
+TUNING_SEED = 1_000
+"""Seed on which it is searched, none of those reported."""
+
 SIMPLE_SUBSPACE_DIMS = (8, 32)
 """Values of ZO-SAH's m that are tried beside its default."""
 

@@ -6,12 +6,19 @@ from pathlib import Path
 import jax
 
 from experiments import command, records
+from experiments.comparison.settings import LEARNING_RATES, PUBLISHED, TUNING_SEED
 from experiments.datasets import BUILT_IN, LIBSVM
+from experiments.errors import InputError
 from experiments.fewer_values.figure import draw
 from experiments.fewer_values.run import measure
 from experiments.fewer_values.table import tables
 
 _NAME = "fewer_values"
+
+# MeZO's runs are RSPG's here; ZOHA and DeepZero take at least 1.7 times the values of the best one
+# everywhere (`experiments.comparison`).
+CONTENDERS = tuple(name for name in PUBLISHED if name not in ("mezo", "zoha", "deepzero"))
+"""The methods of the library that may be the best of the others."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,18 @@ class Config:
     valley_budget: int = 1_000
     """Most values of a run on those, in units of d."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    """Seeds of ZO-PQN and of CMA-ES."""
+    """Seeds of ZO-PQN, of CMA-ES and of the library's other methods."""
+    methods: tuple[str, ...] = CONTENDERS
+    """The library's other methods, by name; each gets its best learning rate of the grid."""
+    learning_rates: tuple[float, ...] = LEARNING_RATES
+    """That grid, as in `experiments.comparison`."""
+    tuning_seed: int = TUNING_SEED
+    """Seed on which it is searched, none of those reported."""
+    workers: int = 2
+    """Methods of the library that are run at a time."""
+    only: tuple[str, ...] | None = None
+    """Parts to run anew: zopqn, peers (SciPy and CMA-ES), methods (the library's others). The rest
+    is what `experiments/fewer_values` keeps. None: all are run."""
     data_dir: Path | None = None
     """Folder of LIBSVM files. None: where ZOSAH_DATA says, else fetched."""
     out: Path | None = None
@@ -44,6 +62,13 @@ class Config:
 
 def main(config: Config) -> None:
     """Measure, print the tables, and keep the results."""
+    for name in config.methods:
+        if name not in PUBLISHED:
+            raise InputError(f"methods: got {name!r}, wanted one of {', '.join(PUBLISHED)}.")
+    if config.tuning_seed in config.seeds:
+        raise InputError(
+            f"tuning_seed: got {config.tuning_seed}, wanted one that is not among the seeds."
+        )
     folder = records.folder(_NAME, config)
     with jax.enable_x64(True):
         results = measure(
@@ -56,7 +81,13 @@ def main(config: Config) -> None:
             quadratics=config.quadratics,
             valley_budget=config.valley_budget,
             seeds=config.seeds,
+            methods=config.methods,
+            learning_rates=config.learning_rates,
+            tuning_seed=config.tuning_seed,
+            workers=config.workers,
             data_dir=config.data_dir,
+            only=config.only,
+            kept=records.kept(_NAME) if config.only else None,
         )
     records.write(_NAME, folder, config, results, tables(results), draw)
 

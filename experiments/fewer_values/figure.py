@@ -1,4 +1,4 @@
-"""Values needed on each dataset, ZO-PQN (its spread over seeds) and L-BFGS-B."""
+"""Values needed on each dataset: ZO-PQN (its spread), L-BFGS-B, the library's best other method."""
 
 from pathlib import Path
 from typing import Any
@@ -7,7 +7,9 @@ import numpy as np
 
 from experiments import style
 from experiments.curves import median
-from experiments.fewer_values.table import spread
+from experiments.fewer_values.table import best_method, spread
+
+_OTHER: dict[str, Any] = {"color": style.colour("zosah"), "markerfacecolor": "white"}
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
@@ -26,9 +28,13 @@ def draw(results: dict[str, Any], path: Path) -> None:
                 axes.plot(middle, place, "o", color=colour)
                 if theirs is not None:
                     axes.plot(theirs / d, place, "s", color=style.REFERENCE)
+                other = median(best_method(found, number)["values"][number])
+                if np.isfinite(other):
+                    axes.plot(other / d, place, "D", **_OTHER)
             axes.set(title=f"{100 * part:g} % of the gap closed", xlabel="values / d")
             axes.set(xscale="log", yticks=places, yticklabels=list(data))
             style.plain_ticks(axes.xaxis)
         panels[0].plot([], [], "o-", color=style.colour("zopqn"), label="ZO-PQN, over seeds")
         panels[0].plot([], [], "s", color=style.REFERENCE, label="SciPy L-BFGS-B, at its best")
-        figure.legend(loc="outside lower center", ncols=2)
+        panels[0].plot([], [], "D", **_OTHER, label="the library's best other method, tuned")
+        figure.legend(loc="outside lower center", ncols=3)

@@ -14,7 +14,7 @@ _NAME = "fine_tuning"
 
 @dataclass(frozen=True)
 class Config:
-    """A small language model, fine-tuned by forward passes to tell where a snippet comes from."""
+    """A small language model, fine-tuned by forward passes to tell what kind of text it sees."""
 
     methods: tuple[str, ...] = ("mezo", "mezo_bcd", "hizoo", "fzoo", "zosah")
     """Methods by name."""
@@ -22,21 +22,23 @@ class Config:
     """Features of the transformer."""
     layers: int = 2
     """Its decoder layers."""
-    length: int = 32
+    length: int = 64
     """Bytes that it sees."""
-    pretraining_steps: int = 600
-    """Steps of backpropagation on the next byte."""
+    pretraining_steps: int = 1_200
+    """Steps of backpropagation on the next byte, and on the letter of a title."""
     rank: int = 4
     """Of the low-rank adapters."""
-    subspace_dim: int = 64
+    subspace_dim: int = 16
     """ZO-SAH's m."""
     examples: int = 64
-    """Snippets of each of the four sources to learn from."""
+    """Snippets of each of the four kinds to learn from."""
     batch_size: int = 16
     """Snippets of a value."""
-    budget: int = 1_500
+    budget: int = 1_200
     """Values of a run."""
-    grid_points: int = 5
+    tuning_budget: int = 500
+    """Values of a run of the tuning."""
+    grid_points: int = 6
     """Learning rates that are tried for each method."""
     tuning_seed: int = 1_000
     """Seed on which they are tried, none of those reported."""
@@ -71,6 +73,7 @@ def main(config: Config) -> None:
         examples=config.examples,
         batch_size=config.batch_size,
         budget=config.budget,
+        tuning_budget=config.tuning_budget,
         grid_points=config.grid_points,
         tuning_seed=config.tuning_seed,
         seeds=config.seeds,

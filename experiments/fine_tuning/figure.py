@@ -27,5 +27,5 @@ def draw(results: dict[str, Any], path: Path) -> None:
             axes.set(xlabel="function values spent", xlim=(0, results["budget"]))
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.xaxis.set_major_formatter("{x:,.0f}")
-        panels[0].set(ylabel="loss on the training snippets", ylim=(1.2, 2))
+        panels[0].set(ylabel="loss on the training snippets", ylim=(0.8, 1.8))
         panels[0].legend(loc="upper right")

@@ -10,13 +10,14 @@ import numpy as np
 import optax
 from flax import nnx
 
+from experiments.fine_tuning.text import Text
 from experiments.transformer import Transformer
 
 ASK = 1
-"""The byte after a snippet, at which the label is read out; no text has it."""
+"""The byte after a piece of text, at which a letter is asked for; no text has it."""
 
 LABELS = np.array([ord("a"), ord("b"), ord("c"), ord("d")])
-"""The tokens that stand for the sources."""
+"""The tokens that stand for the kinds of text."""
 
 ADAPTED = ("query", "value")
 """Layers that have low-rank adapters."""
@@ -27,17 +28,19 @@ class Pretrained(NamedTuple):
 
     Attributes:
         params: pytree.
-        logits: (params, tokens) -> logits at every place.
-        loss: of the last pretraining batches, in nats a byte.
+        last: (params, tokens) -> logits at the last place.
+        loss: of the next byte in the last pretraining batches, in nats.
+        title_loss: of the first letter of the title there, in nats.
     """
 
     params: Any
-    logits: Callable[[Any, jax.Array], jax.Array]
+    last: Callable[[Any, jax.Array], jax.Array]
     loss: float
+    title_loss: float
 
 
 def pretrain(
-    text: np.ndarray,
+    texts: list[Text],
     *,
     width: int,
     layers: int,
@@ -48,10 +51,14 @@ def pretrain(
     learning_rate: float,
     seed: int,
 ) -> Pretrained:
-    """Train on the next byte, by backpropagation and AdamW.
+    """Train by backpropagation and AdamW on the next byte, and on a title at the end of a piece.
+
+    A piece is bytes of one kind of text, each kind as often, then the byte that asks; what is to
+    follow that one is the first letter of the title of the document that the piece is from. Both
+    losses count alike.
 
     Args:
-        text: tokens.
+        texts: a text of each kind.
         width: of the model.
         layers: of the model.
         heads: of the model.
@@ -65,35 +72,49 @@ def pretrain(
     graphdef, params = nnx.split(model, nnx.Param)
     params = nnx.as_pure(params)
     tx = optax.adamw(optax.cosine_decay_schedule(learning_rate, steps))
-    tokens = jnp.asarray(text)
+    tokens, titles = (jnp.asarray(np.concatenate(part)) for part in zip(*texts, strict=True))
+    sizes = np.array([len(one.tokens) for one in texts])
+    begin, room = jnp.asarray(np.cumsum(sizes) - sizes), jnp.asarray(sizes - length)
 
-    def logits(params: Any, tokens: jax.Array) -> jax.Array:
-        return nnx.merge(graphdef, params)(tokens)
+    def last(params: Any, tokens: jax.Array) -> jax.Array:
+        return nnx.merge(graphdef, params).last(tokens)
 
-    def loss(params: Any, piece: jax.Array) -> jax.Array:
-        each = optax.softmax_cross_entropy_with_integer_labels(
-            logits(params, piece[:, :-1]), piece[:, 1:]
+    def loss(params: Any, piece: jax.Array, title: jax.Array) -> tuple[jax.Array, jax.Array]:
+        found = nnx.merge(graphdef, params)(asked(piece))
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+        both = jnp.stack(
+            [
+                jnp.mean(cross_entropy(found[:, :-2], piece[:, 1:])),
+                jnp.mean(cross_entropy(found[:, -1], title)),
+            ]
         )
-        return jnp.mean(each)
+        return jnp.sum(both), both
 
     def step(carry: Any, key: jax.Array) -> tuple[Any, jax.Array]:
         params, state = carry
-        start = jax.random.randint(key, (batch_size, 1), 0, len(tokens) - length)
-        piece = tokens[start + jnp.arange(length)[None]]
-        value, gradient = jax.value_and_grad(loss)(params, piece)
+        which, where = jax.random.split(key)
+        kind = jax.random.randint(which, (batch_size,), 0, len(texts))
+        start = begin[kind] + jax.random.randint(where, (batch_size,), 0, room[kind])
+        at = start[:, None] + jnp.arange(length - 1)[None]
+        (_, both), gradient = jax.value_and_grad(loss, has_aux=True)(
+            params, tokens[at], titles[at[:, -1]]
+        )
         updates, state = tx.update(gradient, state, params)
-        return (optax.apply_updates(params, updates), state), value
+        return (optax.apply_updates(params, updates), state), both
 
     keys = jax.random.split(jax.random.key(seed), steps)
     (params, _), losses = jax.jit(partial(jax.lax.scan, step))((params, tx.init(params)), keys)
-    return Pretrained(params, logits, float(jnp.mean(losses[-20:])))
+    return Pretrained(params, last, *np.mean(losses[-50:], axis=0).tolist())
+
+
+def asked(piece: jax.Array) -> jax.Array:
+    """Pieces of text with the byte that asks after them."""
+    return jnp.concatenate([piece, jnp.full((len(piece), 1), ASK, piece.dtype)], axis=1)
 
 
 def label_logits(model: Pretrained, params: Any, snippets: jax.Array) -> jax.Array:
-    """Logits of the labels, shape (batch, sources), where the model is asked after a snippet."""
-    ask = jnp.full((len(snippets), 1), ASK, snippets.dtype)
-    last = model.logits(params, jnp.concatenate([snippets, ask], axis=1))[:, -1]
-    return last[:, LABELS]
+    """Logits of the labels, shape (batch, kinds), where the model is asked after a snippet."""
+    return model.last(params, asked(snippets))[:, LABELS]
 
 
 # --- low-rank adapters ---------------------------------------------------------------------------

@@ -25,16 +25,18 @@ from zosah_jax.params import dimension
 from zosah_jax.transform import zeroth_order_states
 
 GRIDS = {
-    "mezo": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "mezo_bcd": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "hizoo": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "fzoo": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-    "zosah": (0.03, 0.1, 0.3, 1.0, 3.0),
+    "mezo": (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+    "mezo_bcd": (3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1),
+    "hizoo": (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3),
+    "fzoo": (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3),
+    "zosah": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
 }
 """Learning rates that are tried, as many for each method: they are of different units."""
 
 _POINTS = 10  # at which a run is looked at
 _RANK_SCALE = 2.0
+_CEILING_RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+_CEILING_STEPS = 200
 
 
 class Task(NamedTuple):
@@ -63,6 +65,7 @@ def measure(
     examples: int,
     batch_size: int,
     budget: int,
+    tuning_budget: int,
     grid_points: int,
     tuning_seed: int,
     seeds: tuple[int, ...],
@@ -79,9 +82,10 @@ def measure(
         pretraining_steps: by backpropagation.
         rank: of the adapters.
         subspace_dim: ZO-SAH's m.
-        examples: snippets of each source to learn from.
+        examples: snippets of each kind to learn from.
         batch_size: snippets of a value.
         budget: values of a run.
+        tuning_budget: values of a run of the tuning.
         grid_points: learning rates tried for each method, from the middle of its grid outwards.
         tuning_seed: on which they are tried.
         seeds: that are reported.
@@ -92,9 +96,8 @@ def measure(
         For JSON: accuracy, values and losses by method and by what is trained; times of a step.
     """
     found = corpora()
-    text = np.concatenate([corpus.train for corpus in found.values()])
     model = pretrain(
-        text,
+        [corpus.train for corpus in found.values()],
         width=width,
         layers=layers,
         heads=4,
@@ -109,11 +112,13 @@ def measure(
     tasks = {"all weights": _whole(model), "adapters": _low_rank(model, rank)}
     total = len(tasks) * len(methods) * (grid_points + len(seeds))
     results: dict[str, Any] = {
-        "sources": {n: len(c.train) + len(c.test) for n, c in found.items()},
+        "kinds": {n: len(c.train.tokens) + len(c.test.tokens) for n, c in found.items()},
         "pretraining_loss": model.loss,
+        "title_loss": model.title_loss,
         "examples": len(train.labels),
         "test": len(test.labels),
         "budget": budget,
+        "tuning_budget": tuning_budget,
         "seeds": list(seeds),
         "tuning_seed": tuning_seed,
         "trained": {},
@@ -121,7 +126,11 @@ def measure(
     with tqdm(total=total, unit="run") as bar:
         for name, task in tasks.items():
             start = _judged(task, task.params, test)
-            entry = {"dimension": dimension(task.params), "accuracy_at_start": start[1]}
+            entry: dict[str, Any] = {
+                "dimension": dimension(task.params),
+                "accuracy_at_start": start[1],
+                "ceiling": _ceiling(task, train, test, batch_size, tuning_seed),
+            }
             entry["methods"] = {
                 method: _tuned(
                     task,
@@ -131,6 +140,7 @@ def measure(
                     test,
                     batch_size,
                     budget,
+                    tuning_budget,
                     _middle(GRIDS[method], grid_points),
                     tuning_seed,
                     seeds,
@@ -182,6 +192,39 @@ def _judged(task: Task, params: Any, test: Snippets) -> tuple[float, float]:
     return float(jnp.mean(each)), float(np.mean(right))
 
 
+def _ceiling(
+    task: Task, train: Snippets, test: Snippets, batch_size: int, seed: int
+) -> dict[str, Any]:
+    """What backpropagation and Adam make of the same task: the rate with the least training loss.
+
+    Its passes are no values, and it is no competitor: it says what there is to be had.
+    """
+    tokens, labels = jnp.asarray(train.tokens), jnp.asarray(train.labels)
+
+    @jax.jit
+    def tuned(rate: jax.Array) -> Any:
+        tx = optax.adam(rate)
+
+        def step(carry: Any, key: jax.Array) -> tuple[Any, None]:
+            params, state = carry
+            at = jax.random.randint(key, (batch_size,), 0, len(labels))
+            gradient = jax.grad(task.value)(params, tokens[at], labels[at])
+            updates, state = tx.update(gradient, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        keys = jax.random.split(jax.random.key(seed), _CEILING_STEPS)
+        return jax.lax.scan(step, (task.params, tx.init(task.params)), keys)[0][0]
+
+    found = {rate: tuned(jnp.float32(rate)) for rate in _CEILING_RATES}
+    best = min(found, key=lambda rate: _judged(task, found[rate], train)[0])
+    return {
+        "learning_rate": best,
+        "steps": _CEILING_STEPS,
+        "loss": _judged(task, found[best], train)[0],
+        "accuracy": _judged(task, found[best], test)[1],
+    }
+
+
 # --- runs ----------------------------------------------------------------------------------------
 
 
@@ -202,23 +245,24 @@ def _tuned(
     test: Snippets,
     batch_size: int,
     budget: int,
+    tuning_budget: int,
     grid: tuple[float, ...],
     tuning_seed: int,
     seeds: tuple[int, ...],
     bar: tqdm,
 ) -> dict[str, Any]:
-    """The learning rate with the least training loss at the end, and runs with it."""
+    """The learning rate with the least training loss in the tuning, and runs with it."""
     advance = jax.jit(partial(_advance, task, _constructor(method, subspace_dim), batch_size))
 
-    def run(rate: float, seed: int) -> dict[str, Any]:
+    def run(rate: float, seed: int, values: int) -> dict[str, Any]:
         bar.set_description(f"{method}, d = {dimension(task.params)}")
-        result = _run(task, advance, method, subspace_dim, rate, seed, train, test, budget)
+        result = _run(task, advance, method, subspace_dim, rate, seed, train, test, values)
         bar.update()
         return result
 
-    tried = {rate: run(rate, tuning_seed)["loss"][-1] for rate in grid}
+    tried = {rate: run(rate, tuning_seed, tuning_budget)["loss"][-1] for rate in grid}
     best = min(grid, key=lambda rate: tried[rate] if np.isfinite(tried[rate]) else np.inf)
-    runs = [run(best, seed) for seed in seeds]
+    runs = [run(best, seed, budget) for seed in seeds]
     return {
         "learning_rate": best,
         "at_edge": len(grid) > 1 and best in (grid[0], grid[-1]),

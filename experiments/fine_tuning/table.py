@@ -25,6 +25,15 @@ def _trained(name: str, found: dict[str, Any]) -> str:
         ]
         for method, entry in found["methods"].items()
     ]
+    best = found["ceiling"]
+    rows.append(
+        [
+            f"(Adam by backpropagation, {best['learning_rate']:g})",
+            f"{best['steps']:,}",
+            f"{best['loss']:.3f}",
+            f"{100 * best['accuracy']:.1f} %",
+        ]
+    )
     at_start = f"{100 * found['accuracy_at_start']:.1f} % before"
     return f"**{name}**, d = {found['dimension']:,}; {at_start}\n\n{markdown(header, rows)}"
 

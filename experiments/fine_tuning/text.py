@@ -1,36 +1,49 @@
-"""Text that every installation has, from four sources; and snippets to tell them apart."""
+"""Text that every installation has, of four kinds; and snippets to tell them apart."""
 
 import importlib
 import inspect
 import pydoc_data.topics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import sklearn.datasets
 
-_LARGEST = 200_000  # bytes of a source
-_SOURCE_MODULES = ("argparse", "ast", "datetime", "inspect", "logging", "pathlib", "tarfile")
-_DESCRIBED = (
-    *("load_breast_cancer", "load_diabetes", "load_digits", "load_iris", "load_linnerud"),
-    "load_wine",
+_LARGEST = 20_000  # bytes of a document
+_SMALLEST = 200
+_SOURCE_MODULES = (
+    *("argparse", "ast", "calendar", "csv", "datetime", "difflib", "fractions", "gzip", "heapq"),
+    *("inspect", "json.decoder", "locale", "logging", "mailbox", "optparse", "pathlib", "queue"),
+    *("random", "smtplib", "tarfile", "urllib.request", "warnings", "xml.dom.minidom", "zipfile"),
 )
 
 
-class Corpus(NamedTuple):
-    """A source's text: what is learnt from, and what is held back.
+class Text(NamedTuple):
+    """Documents of one kind, one after another.
 
     Attributes:
-        train: tokens, int32, shape (n,).
-        test: tokens, int32, shape (n,): the last fifth.
+        tokens: int32, shape (n,).
+        titles: first letter of the title of the document that each is of, int32, shape (n,).
     """
 
-    train: np.ndarray
-    test: np.ndarray
+    tokens: np.ndarray
+    titles: np.ndarray
+
+
+class Corpus(NamedTuple):
+    """A kind of text: what is learnt from, and what is held back.
+
+    Attributes:
+        train: the first four fifths of every document.
+        test: the last fifth.
+    """
+
+    train: Text
+    test: Text
 
 
 class Snippets(NamedTuple):
-    """Pieces of text, and the source of each.
+    """Pieces of text, and the kind of each.
 
     Attributes:
         tokens: int32, shape (n, length).
@@ -42,66 +55,76 @@ class Snippets(NamedTuple):
 
 
 def corpora() -> dict[str, Corpus]:
-    """The sources by name."""
-    return {name: _split(_tokens(read())) for name, read in _SOURCES.items()}
+    """The kinds of text by name."""
+    return {name: _corpus(read()) for name, read in _KINDS.items()}
 
 
 def snippets(
-    found: dict[str, Corpus], part: str, per_source: int, length: int, seed: int
+    found: dict[str, Corpus], part: str, per_kind: int, length: int, seed: int
 ) -> Snippets:
-    """Pieces drawn from every source.
+    """Pieces drawn from every kind of text.
 
     Args:
-        found: the sources.
+        found: the kinds.
         part: "train" or "test".
-        per_source: how many of each.
+        per_kind: how many of each.
         length: bytes of a piece.
         seed: of the draw.
     """
     generator = np.random.default_rng(seed)
     tokens, labels = [], []
     for label, corpus in enumerate(found.values()):
-        text = getattr(corpus, part)
-        start = generator.integers(0, len(text) - length, per_source)
+        text = getattr(corpus, part).tokens
+        start = generator.integers(0, len(text) - length, per_kind)
         tokens.append(text[start[:, None] + np.arange(length)[None]])
-        labels.append(np.full(per_source, label, np.int32))
+        labels.append(np.full(per_kind, label, np.int32))
     return Snippets(np.concatenate(tokens), np.concatenate(labels))
 
 
-def _reference() -> str:
-    topics = pydoc_data.topics.topics
-    return "\n".join(topics[name] for name in sorted(topics))
+Documents = Iterable[tuple[str, str]]  # title, text
 
 
-def _source() -> str:
-    return "\n".join(inspect.getsource(importlib.import_module(m)) for m in _SOURCE_MODULES)
+def _reference() -> Documents:
+    return sorted(pydoc_data.topics.topics.items())
 
 
-def _docstrings() -> str:
-    members = (getattr(np, name) for name in sorted(np.__all__))
-    found = (inspect.getdoc(member) or "" for member in members if callable(member))
-    return "\n".join(dict.fromkeys(found))
+def _source() -> Documents:
+    for name in _SOURCE_MODULES:
+        yield name, inspect.getsource(importlib.import_module(name))
 
 
-def _descriptions() -> str:
-    load = (f for name, f in sorted(vars(sklearn.datasets).items()) if name in _DESCRIBED)
-    return "\n".join(loader().DESCR for loader in load)
+def _docstrings() -> Documents:
+    members = ((name, getattr(np, name)) for name in sorted(np.__all__))
+    return [(name, inspect.getdoc(member) or "") for name, member in members if callable(member)]
 
 
-_SOURCES: dict[str, Callable[[], str]] = {
+def _headers() -> Documents:
+    for path in sorted(Path(np.get_include()).rglob("*.h")):
+        yield path.name, path.read_text(encoding="utf-8", errors="ignore")
+
+
+_KINDS: dict[str, Callable[[], Documents]] = {
     "Python's reference": _reference,
     "Python's standard library, source": _source,
     "NumPy's docstrings": _docstrings,
-    "scikit-learn's data sets, described": _descriptions,
+    "NumPy's headers in C": _headers,
 }
 
 
+def _corpus(documents: Documents) -> Corpus:
+    """Documents one after another, each split."""
+    parts: list[tuple[Text, Text]] = []
+    for title, text in documents:
+        tokens = _tokens(text)
+        if len(tokens) >= _SMALLEST:
+            letters = np.full(len(tokens), ord(title.lower().lstrip("_")[0]), np.int32)
+            end = len(tokens) * 4 // 5
+            parts.append((Text(tokens[:end], letters[:end]), Text(tokens[end:], letters[end:])))
+    train, test = zip(*parts, strict=True)
+    return Corpus(*(Text(*map(np.concatenate, zip(*part, strict=True))) for part in (train, test)))
+
+
 def _tokens(text: str) -> np.ndarray:
-    """ASCII alone, runs of blanks as one, so that indentation does not tell the source."""
+    """ASCII alone, runs of blanks as one, so that indentation does not tell the kind."""
     plain = " ".join(text.encode("ascii", "ignore").decode().split())[:_LARGEST]
     return np.frombuffer(plain.encode(), np.uint8).astype(np.int32)
-
-
-def _split(tokens: np.ndarray) -> Corpus:
-    end = len(tokens) * 4 // 5
-    return Corpus(tokens[:end], tokens[end:])

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,25 @@ from experiments.references import scipy_curve
 from zosah_jax import History, minimize
 
 Constructor = Callable[[Any], optax.GradientTransformationExtraArgs]
+
+
+class Gap(Protocol):
+    """What the progress of a run is measured by: values at its start and at the optimum."""
+
+    @property
+    def start(self) -> float:
+        """Value where runs start."""
+        ...
+
+    @property
+    def optimum(self) -> float:
+        """Smallest value."""
+        ...
+
+    @property
+    def dimension(self) -> int:
+        """Number d of parameters."""
+        ...
 
 
 class Problem(NamedTuple):
@@ -124,12 +143,12 @@ def reference(problem: Problem, budget: int) -> Curve:
     )
 
 
-def gap_closed(problem: Problem, curve: Curve, spent: np.ndarray) -> np.ndarray:
-    """Part of the way from w = 0 to the optimum after `spent` values, from 0 to 1."""
+def gap_closed(problem: Gap, curve: Curve, spent: np.ndarray) -> np.ndarray:
+    """Part of the way from the start to the optimum after `spent` values, from 0 to 1."""
     best = np.minimum(best_after(curve, spent), problem.start)
     return (problem.start - best) / (problem.start - problem.optimum)
 
 
-def target(problem: Problem, fraction: float) -> float:
+def target(problem: Gap, fraction: float) -> float:
     """Value at which `fraction` of the gap is closed."""
     return problem.start - fraction * (problem.start - problem.optimum)

@@ -31,7 +31,8 @@ class Config:
     data_dir: Path | None = None
     """Folder with CIFAR (or its archive); else the environment variable ZOSAH_DATA."""
     network: str | None = None
-    """convnet, resnet8 or resnet20. None: convnet for digits, resnet8 for CIFAR."""
+    """convnet, resnet8, resnet8_half (of its channels), resnet8_quarter or resnet20. None: convnet
+    for digits, resnet8 for CIFAR."""
     methods: tuple[str, ...] = ("zosah", "rspg")
     """Methods by name."""
     learning_rate: float | None = None

@@ -31,6 +31,7 @@ class State(NamedTuple):
         optimizer: state of the transformation; holds the count of values.
         key: typed PRNG key of the batches, never advanced.
         step: number of the coming step, int32.
+        rate: learning rate at the start.
         loss: mean of the values of the loss at the points stood on since the last mark.
     """
 
@@ -39,24 +40,30 @@ class State(NamedTuple):
     optimizer: Any
     key: jax.Array
     step: jax.Array
+    rate: jax.Array
     loss: jax.Array
 
 
 class Training(NamedTuple):
-    """Runs made ready that differ in their seed alone, so that they are compiled once.
+    """Runs made ready that differ in seed and learning rate alone, so that they are compiled once.
 
     Attributes:
-        start: (seed) -> the first state.
+        start: (seed, learning rate; None for the setting's) -> the first state.
         dimension: number d of parameters.
         advance: (state, mark) -> state with at least `mark` values spent, or as many as the
             budget lets it.
         judge: (state) -> loss and accuracy on the test set, as floats.
+        value: (state, images, labels) -> loss on these images, with their own BatchNorm statistics,
+            as a method would be told it.
+        settle: (state, images, labels) -> state with the BatchNorm statistics of these images.
     """
 
-    start: Callable[[int], State]
+    start: Callable[..., State]
     dimension: int
     advance: Callable[[State, int], State]
     judge: Callable[[State], tuple[float, float]]
+    value: Callable[[State, jax.Array, jax.Array], jax.Array]
+    settle: Callable[[State, jax.Array, jax.Array], State]
 
 
 def prepare(setting: Setting, data: ImageData) -> Training:
@@ -76,11 +83,19 @@ def prepare(setting: Setting, data: ImageData) -> Training:
         graphdef, params, others = nnx.split(model, nnx.Param, ...)
         return graphdef, nnx.as_pure(params), nnx.as_pure(others)
 
-    def start(seed: int) -> State:
+    def start(seed: int, learning_rate: float | None = None) -> State:
         _, params, others = network(seed)
         optimizer = transformation(setting, seed).init(params)
-        key = jax.random.key(seed)
-        return State(params, others, optimizer, key, jnp.int32(0), jnp.float32(jnp.nan))
+        rate = setting.learning_rate if learning_rate is None else learning_rate
+        return State(
+            params,
+            others,
+            optimizer,
+            key=jax.random.key(seed),
+            step=jnp.int32(0),
+            rate=jnp.float32(rate),
+            loss=jnp.float32(jnp.nan),
+        )
 
     try:
         first = start(setting.seed)
@@ -99,6 +114,8 @@ def prepare(setting: Setting, data: ImageData) -> Training:
         dimension=sum(leaf.size for leaf in jax.tree.leaves(first.params)),
         advance=lambda state, mark: advance(train, state, jnp.uint32(mark)),
         judge=partial(_judge, jax.jit(partial(_mistakes, graphdef)), data.test),
+        value=jax.jit(partial(_value, graphdef)),
+        settle=jax.jit(partial(_settle, graphdef)),
     )
 
 
@@ -173,7 +190,7 @@ def _step(
     zeros = jax.tree.map(jnp.zeros_like, state.params)
     direction, optimizer = tx.update(zeros, state.optimizer, state.params, value_fn=objective)
     count = zosah_jax.num_evaluations(state.optimizer).astype(jnp.float32)
-    rate = jnp.float32(SCHEDULES[setting.schedule](setting.learning_rate, setting.budget)(count))
+    rate = state.rate * jnp.float32(SCHEDULES[setting.schedule](1.0, setting.budget)(count))
     params = optax.apply_updates(
         state.params, jax.tree.map(lambda leaf: -rate.astype(leaf.dtype) * leaf, direction)
     )
@@ -181,7 +198,13 @@ def _step(
     update_statistics(model, loss_fn, *batch)
     others = nnx.as_pure(nnx.state(model, nnx.Not(nnx.Param)))
     value = zeroth_order_states(optimizer)[0].info.base_value
-    return State(params, others, optimizer, state.key, state.step + 1, value.astype(jnp.float32))
+    return state._replace(
+        params=params,
+        others=others,
+        optimizer=optimizer,
+        step=state.step + 1,
+        loss=value.astype(jnp.float32),
+    )
 
 
 def _batch(setting: Setting, train: Part, state: State) -> tuple[jax.Array, jax.Array]:
@@ -195,6 +218,21 @@ def _batch(setting: Setting, train: Part, state: State) -> tuple[jax.Array, jax.
     if setting.augment:
         images = augment(jax.random.fold_in(changing, number), images)
     return images, labels
+
+
+def _value(graphdef: Any, state: State, images: jax.Array, labels: jax.Array) -> jax.Array:
+    """Loss in training mode, which moves no statistics here."""
+    return loss_fn(nnx.merge(graphdef, state.params, state.others), images, labels)
+
+
+def _settle(graphdef: Any, state: State, images: jax.Array, labels: jax.Array) -> State:
+    """One pass in training mode that forgets the statistics before it."""
+    model = nnx.merge(graphdef, state.params, state.others)
+    for _, node in nnx.iter_graph(model):
+        if isinstance(node, nnx.BatchNorm):
+            node.momentum = 0.0
+    update_statistics(model, loss_fn, images, labels)
+    return state._replace(others=nnx.as_pure(nnx.state(model, nnx.Not(nnx.Param))))
 
 
 def _mistakes(

@@ -7,12 +7,12 @@ import jax.numpy as jnp
 
 
 class Visit(NamedTuple):
-    """Values taken around one point, seen in each of J = m/2 subspaces.
+    """Values taken around one point, seen in each of J = m/s subspaces.
 
     Attributes:
-        position: coordinates of the point in each W_j, shape (J, 2).
+        position: coordinates of the point in each W_j, shape (J, s).
         base: value at the point, scalar; NaN marks an empty visit.
-        offset: offsets of the probes from the point, shape (J, n, 2).
+        offset: offsets of the probes from the point, shape (J, n, s).
         value: values at the probes, shape (J, n).
     """
 
@@ -26,9 +26,10 @@ class Cache(NamedTuple):
     """What a step may reuse, all of it taken in the present subspaces.
 
     Attributes:
-        previous: gradient probes of the step before, n = 2.
-        before: gradient probes of the step before that, n = 2; empty as a period begins.
-        fresh: Hessian samples of the switching step; empty but in the step right after it.
+        previous: gradient probes of the step before, n = s.
+        before: gradient probes of the step before that, n = s; empty as a period begins.
+        fresh: Hessian samples of the switching step, if it took any; empty but in the step right
+            after it.
     """
 
     previous: Visit
@@ -36,32 +37,33 @@ class Cache(NamedTuple):
     fresh: Visit
 
 
-def empty_cache(pairs: int, samples: int, dtype: jax.typing.DTypeLike) -> Cache:
-    """Cache of a run that has seen nothing."""
+def empty_cache(subspaces: int, samples: int, dtype: jax.typing.DTypeLike, dim: int = 2) -> Cache:
+    """Cache of a run that has seen nothing; `dim` is s."""
     return Cache(
-        empty_visit(pairs, 2, dtype),
-        empty_visit(pairs, 2, dtype),
-        empty_visit(pairs, samples, dtype),
+        empty_visit(subspaces, dim, dtype, dim),
+        empty_visit(subspaces, dim, dtype, dim),
+        empty_visit(subspaces, samples, dtype, dim),
     )
 
 
-def empty_visit(pairs: int, samples: int, dtype: jax.typing.DTypeLike) -> Visit:
+def empty_visit(subspaces: int, samples: int, dtype: jax.typing.DTypeLike, dim: int = 2) -> Visit:
     """Visit without values."""
     return Visit(
-        position=jnp.zeros((pairs, 2), dtype),
+        position=jnp.zeros((subspaces, dim), dtype),
         base=jnp.full((), jnp.nan, dtype),
-        offset=jnp.zeros((pairs, samples, 2), dtype),
-        value=jnp.full((pairs, samples), jnp.nan, dtype),
+        offset=jnp.zeros((subspaces, samples, dim), dtype),
+        value=jnp.full((subspaces, samples), jnp.nan, dtype),
     )
 
 
 def _emptied(visit: Visit) -> Visit:
-    return empty_visit(visit.value.shape[0], visit.value.shape[1], visit.value.dtype)
+    subspaces, samples, dim = visit.offset.shape
+    return empty_visit(subspaces, samples, visit.value.dtype, dim)
 
 
-def begin(now: Visit, fresh: Visit) -> Cache:
+def begin(cache: Cache, now: Visit, fresh: Visit | None) -> Cache:
     """Cache after a switching step: what was seen in other subspaces is forgotten."""
-    return Cache(previous=now, before=_emptied(now), fresh=fresh)
+    return Cache(now, _emptied(now), _emptied(cache.fresh) if fresh is None else fresh)
 
 
 def push(cache: Cache, now: Visit) -> Cache:

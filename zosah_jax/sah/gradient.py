@@ -37,7 +37,7 @@ def sample_radius(
     Args:
         precision: machine epsilon of a value of f.
         base: last base value, scalar; NaN if there is none.
-        hessian: last fitted (a11, a12, a22), shape (J, 3); zeros if there is none.
+        hessian: unknowns of A as last fitted, shape (J, n); zeros if there is none.
         symmetric: whether the samples are.
 
     Returns:
@@ -61,7 +61,7 @@ def noisy_length(noise: jax.Array, base: jax.Array, hessian: jax.Array) -> jax.A
     Args:
         noise: sigma, scalar, positive.
         base: last base value, scalar; NaN if there is none.
-        hessian: last fitted (a11, a12, a22), shape (J, 3); zeros if there is none.
+        hessian: unknowns of A as last fitted, shape (J, n); zeros if there is none.
 
     Returns:
         Scalar, in units of max(1, |x_i|), at most 1/4. Where there is no fit, |A| counts as |f|,
@@ -79,11 +79,11 @@ def forward_differences(base: jax.Array, values: jax.Array, smoothing: jax.Array
 
     Args:
         base: f(x), scalar.
-        values: f(x + eps_i e_i), shape (J, 2).
-        smoothing: eps_i, shape (J, 2).
+        values: f(x + eps_i e_i), shape (J, s).
+        smoothing: eps_i, shape (J, s).
 
     Returns:
-        Shape (J, 2).
+        Shape (J, s).
     """
     difference = (values - base) / smoothing
     return jnp.where(jnp.isfinite(difference), difference, jnp.nan)

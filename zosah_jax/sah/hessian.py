@@ -1,11 +1,12 @@
 """Hessian estimator: a quadratic polynomial fitted to cached values in each W_j.
 
-The model in W_j, around the present point, is p(theta) = 1/2 theta'A theta + b'theta + c with
-A = [[a11, a12], [a12, a22]] kept as (a11, a12, a22). Every sample is one equation for A,
+The model in W_j, around the present point, is p(theta) = 1/2 theta'A theta + b'theta + c. The
+unknowns of A are its upper triangle, row by row: (a11, a12, a22) in a pair, n = s (s + 1) / 2 where
+W_j has s dimensions. Every sample is one equation for them,
 
     quadratic . (a11, a12, a22) = target - linear . b,
 
-and b is eliminated by the present gradient probes, so that three unknowns remain.
+and b is eliminated by the present gradient probes.
 """
 
 from typing import NamedTuple
@@ -16,18 +17,16 @@ import numpy as np
 
 from zosah_jax.sah.cache import Visit
 from zosah_jax.sah.options import Cached, Fit, Prior
-
-# |(a11, sqrt(2) a12, a22)| is the Frobenius norm of A
-_FROBENIUS = np.array([1, 2**0.5, 1])
+from zosah_jax.sah.unknowns import diagonal_of, dimension_of, places
 
 
 class Equations(NamedTuple):
-    """n equations for the quadratic model of each of J subspaces.
+    """k equations for the quadratic model of each of J subspaces.
 
     Attributes:
-        linear: coefficients of b, shape (J, n, 2).
-        quadratic: coefficients of (a11, a12, a22), shape (J, n, 3).
-        target: what they add up to, shape (J, n); NaN where a value is missing.
+        linear: coefficients of b, shape (J, k, s).
+        quadratic: coefficients of the unknowns of A, shape (J, k, n).
+        target: what they add up to, shape (J, k); NaN where a value is missing.
     """
 
     linear: jax.Array
@@ -47,7 +46,7 @@ def equations(visit: Visit, position: jax.Array, base: jax.Array, cached: Cached
 
     Args:
         visit: values around an earlier point (or the present one).
-        position: present coordinates, shape (J, 2).
+        position: present coordinates, shape (J, s).
         base: value at the present point.
         cached: which of the two readings.
 
@@ -64,8 +63,12 @@ def equations(visit: Visit, position: jax.Array, base: jax.Array, cached: Cached
 
 def _monomials(theta: jax.Array) -> jax.Array:
     """(theta1^2 / 2, theta1 theta2, theta2^2 / 2), the terms of 1/2 theta'A theta."""
-    first, second = theta[..., 0], theta[..., 1]
-    return jnp.stack([first * first / 2, first * second, second * second / 2], axis=-1)
+    rows, columns = places(theta.shape[-1])
+    terms = [
+        theta[..., i] * theta[..., j] / (2 if i == j else 1)
+        for i, j in zip(rows, columns, strict=True)
+    ]
+    return jnp.stack(terms, axis=-1)
 
 
 def fit_hessian(
@@ -84,24 +87,24 @@ def fit_hessian(
     fit "paper" takes b = g, the forward differences. fit "joint" counts their bias:
     b_i = g_i - eps_i a_ii / 2, which costs nothing, as a_ii is being fitted.
 
-    prior "paper": min |Phi a - q|^2 + ridge tr(Phi'Phi)/3 |a|^2, all equations alike.
+    prior "paper": min |Phi a - q|^2 + ridge tr(Phi'Phi)/n |a|^2, all equations alike.
     prior "previous": each equation has the variance 2 noise^2 + (ridge |A| |Phi_i|)^2 (rounding,
     and the model's own error in proportion to the distance); A is drawn to the previous fit, with
     a standard deviation of its own norm (at least the root mean square of all entries). Where the
     moves are too small to say anything, A stays.
 
     Args:
-        samples: equations of each visit; together n.
-        gradient: forward differences g, shape (J, 2), NaN where missing.
-        smoothing: their lengths eps, shape (J, 2).
-        previous: A of the last step, shape (J, 3); None in a new subspace.
+        samples: equations of each visit; together k.
+        gradient: forward differences g, shape (J, s), NaN where missing.
+        smoothing: their lengths eps, shape (J, s).
+        previous: A of the last step, shape (J, n); None in a new subspace.
         fit: how b is eliminated.
         prior: what A is drawn to.
         ridge: relative weight of the prior, see above.
         noise: standard deviation of a value of f, scalar.
 
     Returns:
-        (gradient, A) of shapes (J, 2) and (J, 3); finite, with 0 where nothing is known.
+        (gradient, A) of shapes (J, s) and (J, n); finite, with 0 where nothing is known.
     """
     linear, quadratic, target = (
         jnp.concatenate(parts, axis=1) for parts in zip(*samples, strict=True)
@@ -112,7 +115,7 @@ def fit_hessian(
     rows = quadratic
     if fit == "joint":
         bias = linear * smoothing[:, None, :] / 2
-        rows = rows.at[..., jnp.array([0, 2])].add(-bias)
+        rows = rows.at[..., _diagonal(rows)].add(-bias)
     rows = jnp.where(missing[..., None], 0, rows)
     right = jnp.where(missing, 0, target - jnp.sum(linear * slope[:, None, :], axis=-1))
 
@@ -120,9 +123,20 @@ def fit_hessian(
         hessian = _solve(rows, right, jnp.ones_like(right), ridge if prior == "paper" else 0.0)
     else:
         hessian = _towards(previous, rows, right, jnp.linalg.norm(quadratic, axis=-1), ridge, noise)
-    if fit == "joint":
-        slope = jnp.where(known, slope - smoothing * hessian[:, ::2] / 2, 0)
-    return slope, hessian
+    return slopes(gradient, smoothing, hessian, fit), hessian
+
+
+def slopes(gradient: jax.Array, smoothing: jax.Array, hessian: jax.Array, fit: Fit) -> jax.Array:
+    """Forward differences, less their bias eps_i a_ii / 2 where the fit is "joint"; 0 for NaN."""
+    known = jnp.isfinite(gradient)
+    slope = jnp.where(known, gradient, 0)
+    if fit == "paper":
+        return slope
+    return jnp.where(known, slope - smoothing * hessian[:, _diagonal(hessian)] / 2, 0)
+
+
+def _diagonal(unknowns: jax.Array) -> np.ndarray:
+    return diagonal_of(dimension_of(unknowns))
 
 
 def _towards(
@@ -138,7 +152,7 @@ def _towards(
     unit = jnp.maximum(jnp.sqrt(jnp.mean(previous**2)), tiny)
     noise = jnp.maximum(noise, unit * tiny)
     reach = jnp.minimum(ridge * distance * (unit / noise), 1 / tiny**0.5)
-    size = jnp.linalg.norm(previous * _FROBENIUS.astype(rows.dtype)[None], axis=-1) / unit
+    size = jnp.linalg.norm(previous * _frobenius(previous)[None], axis=-1) / unit
     pull = 1 / jnp.maximum(size, 1)[:, None] ** 2
     return unit * _solve(
         rows * (unit / noise), right / noise, 1 / (2 + reach**2), pull, previous / unit
@@ -152,28 +166,38 @@ def _solve(
     pull: jax.Array | float,
     centre: jax.Array | None = None,
 ) -> jax.Array:
-    """Minimiser of sum weight (rows a - right)^2 + pull |a - centre|^2, shape (J, 3).
+    """Minimiser of sum weight (rows a - right)^2 + pull |a - centre|^2, shape (J, n).
 
-    Without a centre the pull is relative to the equations, tr(Phi'Phi)/3, and towards 0; with one
+    Without a centre the pull is relative to the equations, tr(Phi'Phi)/n, and towards 0; with one
     it is absolute and in the Frobenius norm of A.
     """
     dtype = rows.dtype
     weighted = rows * weight[..., None]
     normal = jnp.sum(weighted[..., :, None] * rows[..., None, :], axis=1)
     moment = jnp.sum(weighted * right[..., None], axis=1)
-    size = jnp.trace(normal, axis1=1, axis2=2)[:, None] / 3
+    unknowns = rows.shape[-1]
+    size = jnp.trace(normal, axis1=1, axis2=2)[:, None] / unknowns
     eps = jnp.finfo(dtype).eps
     if centre is None:  # well above rounding, so that equations that are too few are solved, too
         pull = jnp.maximum(pull, 256 * eps) * jnp.where(size > 0, size, 1)
         penalty = jnp.broadcast_to(pull, moment.shape)
     else:
-        towards = pull * jnp.asarray(_FROBENIUS, dtype)[None] ** 2
+        towards = pull * _frobenius(rows)[None] ** 2
         penalty = towards + jnp.where(size > 0, 4 * eps * size, 1)
         moment += penalty * centre
-    normal += penalty[:, :, None] * jnp.eye(3, dtype=dtype)[None]
+    normal += penalty[:, :, None] * jnp.eye(unknowns, dtype=dtype)[None]
     scale = jax.lax.rsqrt(jnp.diagonal(normal, axis1=1, axis2=2))
     scaled = normal * scale[:, :, None] * scale[:, None, :]
-    return scale * _cholesky_solve(scaled, scale * moment)
+    if unknowns == 3:
+        return scale * _cholesky_solve(scaled, scale * moment)
+    # LU: where equations are too few, rounding can cost the matrix its positive definiteness
+    return scale * jnp.linalg.solve(scaled, (scale * moment)[..., None])[..., 0]
+
+
+def _frobenius(unknowns: jax.Array) -> jax.Array:
+    """(1, sqrt(2), 1): times (a11, a12, a22), its Euclidean norm is the Frobenius norm of A."""
+    rows, columns = places(dimension_of(unknowns))
+    return jnp.asarray(np.where(rows == columns, 1, 2**0.5), unknowns.dtype)
 
 
 def _cholesky_solve(matrix: jax.Array, right: jax.Array) -> jax.Array:

@@ -2,9 +2,10 @@
 
     subspaces -> cache -> gradient -> hessian -> spectrum -> update
 
-State k at x: 1. every T steps, m coordinates in m/2 pairs; 2. forward differences along them;
-3. samples for each pair's Hessian, fresh at the switching step and cached after it; 4. a quadratic
-fitted to them; 5. |eigenvalues|, floored; 6. v_j = A_j^-1 g_j for every pair at once.
+State k at x: 1. every T steps, m coordinates in m/2 pairs (m/s subspaces of dimension s);
+2. forward differences along them; 3. samples for each pair's Hessian, fresh at the switching step
+and cached after it; 4. a quadratic fitted to them; 5. |eigenvalues|, floored; 6. v_j = A_j^-1 g_j
+for every pair at once.
 """
 
 from functools import partial
@@ -12,162 +13,48 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from zosah_jax.checks import typed_key
 from zosah_jax.method import Method, Round, Told
-from zosah_jax.params import Address, Params, dimension, gather, precision, working_dtype
+from zosah_jax.params import Address, Params, dimension, gather, place_of, precision
 from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
-from zosah_jax.sah.cache import Cache, Visit, begin, empty_cache, push
-from zosah_jax.sah.gradient import forward_differences, noisy_length, sample_radius, step_length
-from zosah_jax.sah.hessian import equations, fit_hessian
+from zosah_jax.sah.ask import ask_blind, ask_following, ask_switching, diagonal_offsets
+from zosah_jax.sah.cache import Visit, begin, push
+from zosah_jax.sah.coupling import with_blocks, with_secant
+from zosah_jax.sah.gradient import forward_differences
+from zosah_jax.sah.hessian import equations, fit_hessian, slopes
+from zosah_jax.sah.isotropy import Isotropy, after_fit, round_hessian
 from zosah_jax.sah.options import Options
+from zosah_jax.sah.samples import determined, settled
 from zosah_jax.sah.spectrum import held, newton_direction
-from zosah_jax.sah.subspaces import check_subspace_dim, choose_subspaces, default_period
-
-# Points of the fresh samples in units of the radius. Three unknowns need three; the paper's "small
-# grid" is read as the eight neighbours.
-_GRIDS = {
-    "minimal": np.array([(-1, 0), (0, -1), (1, 1)]),
-    "paper": np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1) if (i, j) != (0, 0)]),
-}
-
-
-class SAHInfo(NamedTuple):
-    """Diagnostics of the last step; nothing depends on them.
-
-    Attributes:
-        eigenvalues: of each fitted 2x2 Hessian, largest first, before the floor, shape (m/2, 2).
-        gradient: estimated gradient in each subspace, shape (m/2, 2).
-    """
-
-    eigenvalues: jax.Array
-    gradient: jax.Array
-
-
-class SAHState(NamedTuple):
-    """State of ZO-SAH. J = m/2; floats are in the working dtype, float32 or wider.
-
-    Attributes:
-        key: typed PRNG key, never advanced: the subspaces follow from it and the step.
-        step: number k of the coming step, int32.
-        period: T, int32.
-        subspaces: the coordinates of each W_j, leaves of shape (J, 2).
-        cache: the values of the two preceding steps.
-        hessian: (a11, a12, a22) of each W_j as last fitted, shape (J, 3).
-        noise: standard deviation of a value of f beside rounding, scalar; 0 until it is set.
-        info: diagnostics.
-    """
-
-    key: jax.Array
-    step: jax.Array
-    period: jax.Array
-    subspaces: Address
-    cache: Cache
-    hessian: jax.Array
-    noise: jax.Array
-    info: SAHInfo
+from zosah_jax.sah.state import SAHInfo, SAHState, initial_state, kind_of
+from zosah_jax.sah.unknowns import matrix_of, unknowns_of
 
 
 def zosah_method(options: Options) -> Method:
     """ZO-SAH by the protocol of `method.py`."""
-    switching = Round(partial(_ask_switching, options), partial(_tell_switching, options))
-    following = Round(partial(_ask_following, options), partial(_tell_following, options))
-    return Method(partial(_init, options), ((switching,), (following,)), _kind)
+    switching = Round(partial(ask_switching, options), partial(_tell_switching, options))
+    following = Round(partial(ask_following, options), partial(_tell_following, options))
+    kinds: tuple[tuple[Round, ...], ...] = ((switching,), (following,))
+    if options.isotropy is not None:
+        kinds += ((Round(partial(ask_blind, options), partial(_tell_blind, options)),),)
+    return Method(partial(initial_state, options), kinds, partial(kind_of, options))
 
 
-def _init(options: Options, params: Params) -> SAHState:
-    d = dimension(params)
-    pairs = check_subspace_dim(options.subspace_dim, d) // 2
-    choose_subspaces(options, params, 2 * pairs)  # a block that is too small is refused here
-    period = default_period(d) if options.period is None else options.period
-    dtype = working_dtype(params)
-    return SAHState(
-        key=typed_key(options.key),
-        step=jnp.zeros((), jnp.int32),
-        period=jnp.asarray(period, jnp.int32),
-        subspaces=Address(jnp.zeros((pairs, 2), jnp.int32), jnp.zeros((pairs, 2), jnp.uint32)),
-        cache=empty_cache(pairs, len(_GRIDS[options.grid]), dtype),
-        hessian=jnp.zeros((pairs, 3), dtype),
-        noise=jnp.zeros((), dtype),
-        info=SAHInfo(jnp.zeros((pairs, 2), dtype), jnp.zeros((pairs, 2), dtype)),
-    )
+class _Fitted(NamedTuple):
+    """What the values say of every quadratic: slopes, A, and which coordinates lack something."""
 
-
-def _kind(state: SAHState) -> jax.Array:
-    """0 at a switching step, 1 at any other."""
-    return (state.step % state.period != 0).astype(jnp.int32)
-
-
-# --- ask ------------------------------------------------------------------------------------------
-
-
-def _ask_switching(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
-    """The parameters, a forward probe a coordinate, and a grid in each new subspace."""
-    pairs = len(state.subspaces.leaf)
-    draw = choose_subspaces(options, params, 2 * pairs)
-    subspaces = draw(state.key, state.step // state.period)
-    position = gather(params, subspaces)
-    relative = sample_radius(
-        precision(params),
-        state.cache.previous.base,
-        state.hessian,
-        symmetric=options.grid == "paper",
-    )
-    relative = jnp.where(state.noise > 0, _noisy_length(state), relative)
-    radius = step_length(position, options.radius, relative)
-    grid = jnp.asarray(_GRIDS[options.grid], radius.dtype)
-    offset = grid[None] * radius[:, None, :]
-    forward = _diagonal(_forward(options, state, params, position))
-    return _probes(subspaces, jnp.concatenate([forward, offset], axis=1))
-
-
-def _ask_following(options: Options, state: SAHState, params: Params) -> CoordinateProbes:
-    """The parameters and a forward probe a coordinate, each of one coordinate: cheap to answer."""
-    subspaces = Address(*(x.reshape(-1, 1) for x in state.subspaces))
-    length = _forward(options, state, params, gather(params, state.subspaces))
-    return _probes(subspaces, length.reshape(-1, 1, 1))
-
-
-def _forward(options: Options, state: SAHState, params: Params, position: jax.Array) -> jax.Array:
-    """Lengths of the forward probes, shape (J, 2)."""
-    rounding = jnp.asarray(precision(params) ** 0.5, position.dtype)
-    relative = jnp.where(state.noise > 0, _noisy_length(state), rounding)
-    return step_length(position, options.smoothing, relative)
-
-
-def _diagonal(length: jax.Array) -> jax.Array:
-    """Offsets (J, 2, 2) of forward probes of these lengths (J, 2)."""
-    return length[:, :, None] * jnp.eye(2, dtype=length.dtype)[None]
-
-
-def _noisy_length(state: SAHState) -> jax.Array:
-    return noisy_length(state.noise, state.cache.previous.base, state.hessian)
-
-
-def _probes(subspaces: Address, offset: jax.Array) -> CoordinateProbes:
-    """The base probe, then n probes in each of K subspaces of dimension s: offsets (K, n, s)."""
-    _, samples, dim = offset.shape
-
-    def each(x: jax.Array) -> jax.Array:
-        return jnp.concatenate([x[:1], jnp.repeat(x, samples, axis=0)])
-
-    flat = offset.reshape(-1, dim)
-    address = Address(each(subspaces.leaf), each(subspaces.index))
-    return CoordinateProbes(address, jnp.concatenate([jnp.zeros_like(flat[:1]), flat]))
-
-
-# --- tell -----------------------------------------------------------------------------------------
+    gradient: jax.Array
+    hessian: jax.Array
+    lacks: jax.Array
 
 
 def _seen(params: Params, subspaces: Address, offset: jax.Array, values: jax.Array) -> Visit:
-    """What was seen around the parameters at these offsets in each subspace, shape (J, n, 2)."""
-    pairs, samples, _ = offset.shape
+    """What was seen around the parameters at these offsets in each subspace, shape (J, n, s)."""
     return Visit(
         position=gather(params, subspaces),
         base=values[0],
         offset=offset,
-        value=values[1:].reshape(pairs, samples),
+        value=values[1:].reshape(offset.shape[:2]),
     )
 
 
@@ -182,21 +69,47 @@ def _tell_switching(
     probes: CoordinateProbes,
     values: jax.Array,
 ) -> Told:
-    pairs = len(state.subspaces.leaf)
-    samples = (len(probes) - 1) // pairs
+    count, dim = state.subspaces.leaf.shape
+    samples = (len(probes) - 1) // count
     subspaces = Address(*(x[1::samples] for x in probes.address))
-    visit = _seen(params, subspaces, probes.offset[1:].reshape(pairs, samples, 2), values)
-    now, fresh = _part(visit, slice(0, 2)), _part(visit, slice(2, None))
+    visit = _seen(params, subspaces, probes.offset[1:].reshape(count, samples, dim), values)
+    now, fresh = _part(visit, slice(0, dim)), _part(visit, slice(dim, None))
+    known = determined(fresh, _differences(now))
+    gradient, hessian, lacks = _fit(options, state, params, now, [fresh], None)
+    fitted = _Fitted(gradient, settled(hessian, known), lacks | ~known.diagonal)
+    if dimension(params) == dim:  # there is no other subspace, and so nothing to forget
+        whole = jnp.all(known.unknown) | ~jnp.any(state.hessian != 0)
+        again = _completed(options, state, params, now, fresh, subspaces)
+        fitted = jax.tree.map(partial(jnp.where, whole), fitted, again)
     told = _newton(
         options,
-        state._replace(subspaces=subspaces, cache=begin(now, fresh)),
+        state._replace(subspaces=subspaces, cache=begin(state.cache, now, fresh)),
         params,
         now,
-        samples=[fresh],
-        previous=None,
+        fitted,
         bound=None if probes.bound is None else probes.bound[1::samples],
     )
     return _or_retreat(told, state, params, next_step=state.step)
+
+
+def _completed(
+    options: Options,
+    state: SAHState,
+    params: Params,
+    now: Visit,
+    fresh: Visit,
+    subspaces: Address,
+) -> _Fitted:
+    """The fit in the only subspace there is, with what was seen in it before the switch."""
+    old = jax.tree.map(lambda x: x[0], state.subspaces)
+    same = [new[0][:, None] == there[None, :] for new, there in zip(subspaces, old, strict=True)]
+    order = jnp.argmax(same[0] & same[1], axis=1)  # it may come in another one
+    cached = [
+        visit._replace(position=visit.position[:, order], offset=visit.offset[..., order])
+        for visit in state.cache
+    ]
+    previous = unknowns_of(matrix_of(state.hessian)[:, order][:, :, order])
+    return _fit(options, state, params, now, [fresh, *cached], previous)
 
 
 def _tell_following(
@@ -206,18 +119,44 @@ def _tell_following(
     probes: CoordinateProbes,
     values: jax.Array,
 ) -> Told:
-    offset = _diagonal(probes.offset[1:].reshape(-1, 2))
-    now = _seen(params, state.subspaces, offset, values)
+    shape = state.subspaces.leaf.shape
+    now = _seen(params, state.subspaces, diagonal_offsets(probes.offset[1:].reshape(shape)), values)
+    fitted = _fit(options, state, params, now, list(state.cache), state.hessian)
     told = _newton(
         options,
         state._replace(cache=push(state.cache, now)),
         params,
         now,
-        samples=list(state.cache),
-        previous=state.hessian,
-        bound=None if probes.bound is None else probes.bound[1:].reshape(-1, 2),
+        fitted,
+        bound=None if probes.bound is None else probes.bound[1:].reshape(shape),
+        before=state.cache.previous,
     )
     return _or_retreat(told, state, params, next_step=state.step + 1)
+
+
+def _tell_blind(
+    options: Options,
+    state: SAHState,
+    params: Params,
+    probes: CoordinateProbes,
+    values: jax.Array,
+) -> Told:
+    """A gradient step by the mean curvature, in new subspaces."""
+    shape = state.subspaces.leaf.shape
+    subspaces = Address(*(x[1:].reshape(shape) for x in probes.address))
+    now = _seen(params, subspaces, diagonal_offsets(probes.offset[1:].reshape(shape)), values)
+    hessian, differences = round_hessian(state.hessian), _differences(now)
+    gradient = slopes(differences, _lengths(now), hessian, options.fit)
+    told = _newton(
+        options,
+        state._replace(subspaces=subspaces, cache=begin(state.cache, now, None)),
+        params,
+        now,
+        _Fitted(gradient, hessian, ~jnp.isfinite(differences)),
+        bound=None if probes.bound is None else probes.bound[1:].reshape(shape),
+        blind=True,
+    )
+    return _or_retreat(told, state, params, next_step=state.step)
 
 
 def _or_retreat(told: Told, state: SAHState, params: Params, *, next_step: jax.Array) -> Told:
@@ -234,7 +173,7 @@ def _or_retreat(told: Told, state: SAHState, params: Params, *, next_step: jax.A
     def unless_lost(new: Any, old: Any) -> Any:
         return jax.tree.map(lambda n, o: jnp.where(lost, o, n), new, old)
 
-    changed = ("step", "subspaces", "cache", "hessian", "info")
+    changed = ("step", "subspaces", "cache", "hessian", "info", "isotropy", "coupling")
     before = state._replace(step=next_step)
     after = {
         name: unless_lost(getattr(told.state, name), getattr(before, name)) for name in changed
@@ -242,61 +181,106 @@ def _or_retreat(told: Told, state: SAHState, params: Params, *, next_step: jax.A
     return Told(unless_lost(told.updates, back), told.state._replace(**after), told.value)
 
 
+def _differences(now: Visit) -> jax.Array:
+    return forward_differences(now.base, now.value, _lengths(now))
+
+
+def _lengths(now: Visit) -> jax.Array:
+    """Lengths of the forward probes, shape (J, s)."""
+    return jnp.diagonal(now.offset, axis1=1, axis2=2)
+
+
+def _noise_of_values(state: SAHState, params: Params, now: Visit) -> jax.Array:
+    """Standard deviation of a value: that of its rounding, or more."""
+    largest = jnp.max(jnp.where(jnp.isfinite(now.value), jnp.abs(now.value), 0))
+    return jnp.maximum(precision(params) * largest, state.noise)
+
+
+def _fit(
+    options: Options,
+    state: SAHState,
+    params: Params,
+    now: Visit,
+    samples: list[Visit],
+    previous: jax.Array | None,
+) -> _Fitted:
+    """Every subspace's quadratic."""
+    differences = _differences(now)
+    gradient, hessian = fit_hessian(
+        [equations(visit, now.position, now.base, options.cached) for visit in samples],
+        differences,
+        _lengths(now),
+        previous,
+        fit=options.fit,
+        prior=options.prior,
+        ridge=options.ridge,
+        noise=_noise_of_values(state, params, now),
+    )
+    return _Fitted(gradient, hessian, ~jnp.isfinite(differences))
+
+
 def _newton(
     options: Options,
     state: SAHState,
     params: Params,
     now: Visit,
+    fitted: _Fitted,
     *,
-    samples: list[Visit],
-    previous: jax.Array | None,
     bound: jax.Array | None,
+    before: Visit | None = None,
+    blind: bool = False,
 ) -> Told:
-    """Fit every pair's quadratic and step to its minimum."""
-    smoothing = jnp.diagonal(now.offset, axis1=1, axis2=2)
-    differences = forward_differences(now.base, now.value, smoothing)
-    largest = jnp.max(jnp.where(jnp.isfinite(now.value), jnp.abs(now.value), 0))
-    noise = jnp.maximum(precision(params) * largest, state.noise)
-    gradient, hessian = fit_hessian(
-        [equations(visit, now.position, now.base, options.cached) for visit in samples],
-        differences,
-        smoothing,
-        previous,
-        fit=options.fit,
-        prior=options.prior,
-        ridge=options.ridge,
-        noise=noise,
-    )
+    """Step to every quadratic's minimum, but for coordinates that lack something.
+
+    One at a bound that f falls beyond stays, too.
+    """
+    gradient, hessian, stays = fitted
+    if bound is not None:
+        stays |= bound.astype(gradient.dtype) * gradient < 0
     # what noise of the values makes of a second difference over the probes' length
-    shortest = jnp.min(jnp.abs(smoothing), initial=jnp.inf, where=smoothing != 0)
-    slope, curvature = held(
-        gradient, hessian, _stays(differences, gradient, samples, previous, bound)
-    )
+    lengths = _lengths(now)
+    shortest = jnp.min(jnp.abs(lengths), initial=jnp.inf, where=lengths != 0)
     direction, eigenvalues = newton_direction(
-        slope, curvature, options.eigenvalue_floor, options.floor, 2 * state.noise / shortest**2
+        *held(gradient, hessian, stays),
+        options.eigenvalue_floor,
+        options.floor,
+        2 * state.noise / shortest**2,
     )
     state = state._replace(
         step=state.step + 1, hessian=hessian, info=SAHInfo(eigenvalues, gradient)
     )
+    if state.isotropy is not None:
+        state = state._replace(isotropy=_isotropy(state.isotropy, eigenvalues, before, blind))
+    if state.coupling is not None:
+        state = state._replace(coupling=_coupling(state, params, now, before, blind))
     return Told(CoordinateUpdate(state.subspaces, direction), state, now.base)
 
 
-def _stays(
-    differences: jax.Array,
-    gradient: jax.Array,
-    samples: list[Visit],
-    previous: jax.Array | None,
-    bound: jax.Array | None,
-) -> jax.Array:
-    """Coordinates that do not move, bool of shape (J, 2).
+def _isotropy(
+    seen: Isotropy, eigenvalues: jax.Array, before: Visit | None, blind: bool
+) -> Isotropy:
+    """What is known of isotropy after a step: a switching one begins a period, blind or not."""
+    if blind:
+        return seen._replace(blind=seen.blind + 1)
+    if before is None:
+        seen = seen._replace(blind=jnp.zeros_like(seen.blind))
+    return after_fit(seen, eigenvalues)
 
-    One whose slope is missing; both of a pair whose Hessian has three unknowns, fewer values, and
-    no previous fit; one at a bound that f falls beyond.
-    """
-    stays = ~jnp.isfinite(differences)
-    if previous is None:
-        values = jnp.concatenate([visit.value for visit in samples], axis=1)
-        stays |= jnp.sum(jnp.isfinite(values), axis=1, keepdims=True) < 3
-    if bound is not None:
-        stays |= bound.astype(gradient.dtype) * gradient < 0
-    return stays
+
+def _coupling(
+    state: SAHState, params: Params, now: Visit, before: Visit | None, blind: bool
+) -> jax.Array:
+    """What is known of the whole Hessian after a step, `before` the one before it in V, if any."""
+    assert state.coupling is not None
+    place = place_of(params, state.subspaces)
+    if before is None:
+        return state.coupling if blind else with_blocks(state.coupling, place, state.hessian)
+    noise = _noise_of_values(state, params, now) / jnp.max(jnp.abs(_lengths(now)))
+    size = jnp.sqrt(jnp.mean(state.hessian**2))
+    return with_secant(
+        state.coupling,
+        place,
+        now.position - before.position,
+        _differences(now) - _differences(before),
+        jnp.where(size > 0, 2 * noise / jnp.where(size > 0, size, 1), 0) ** 2,
+    )

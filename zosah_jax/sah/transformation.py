@@ -6,7 +6,7 @@ import optax
 
 from zosah_jax.blocks import BlockOrder, BlockRule
 from zosah_jax.evaluate import Evaluator
-from zosah_jax.sah.options import Cached, Fit, Floor, Grid, Options, Prior
+from zosah_jax.sah.options import Cached, Fit, Floor, Grid, Options, Pairing, Prior
 from zosah_jax.sah.step import zosah_method
 from zosah_jax.transform import as_transformation
 
@@ -26,6 +26,9 @@ def scale_by_zosah(
     grid: Grid = "minimal",
     blocks: BlockRule | None = None,
     block_order: BlockOrder = "cyclic",
+    hessian_dim: int = 2,
+    isotropy: float | None = None,
+    pairing: Pairing = "random",
     key: Any = 0,
     evaluator: Evaluator | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -43,8 +46,8 @@ def scale_by_zosah(
     `experiments/README.md`), and `**PAPER_READING` is the paper's reading of all of them.
 
     Args:
-        subspace_dim: m, even, 2 to d (static). None: about d/2, at most 16.
-        period: T, steps between subspace switches (paper: 20). None: 5, or 1 where d = 2.
+        subspace_dim: m, even (a multiple of s), 2 to d (static). None: about d/2, at most 16.
+        period: T, steps between subspace switches (paper: 20). None: 5, or 1 where d = s.
         smoothing: epsilon, absolute length of the forward differences. None: the square root of
             the machine epsilon of the parameters (as perturbed: float32 or wider), times
             max(1, |x_i|). An objective that computes or is measured less exactly than that needs
@@ -64,6 +67,15 @@ def scale_by_zosah(
             probes of a period then share all that the objective does before that block. None: V is
             drawn from all parameters.
         block_order: which block comes next: "cyclic", "reshuffled" (each once a sweep) or "random".
+        hessian_dim: s, the dimension of each W_j (static, 2 to 8; the paper's method has 2). V is
+            cut into m/s of them, and the first step of a period takes m (s + 1) / 2 values more.
+        isotropy: the largest condition of the fitted blocks at which a period begins without fresh
+            samples, by a gradient step with their mean curvature; 3 is a good one. None: every
+            period has fresh samples (the paper).
+        pairing: which coordinates come together in a W_j: "random" (the paper); "learnt", those
+            whose moves and changes of the gradient say that they are coupled (keeps a d x d matrix:
+            d at most 4,096); or known groups, ints of shape (d/s, s), every coordinate's place in
+            the concatenation of the parameters once. Not with `blocks`.
         key: an int or a typed PRNG key; the subspaces follow from it.
         evaluator: how probes are answered; None picks by the size of the parameters.
 
@@ -85,7 +97,7 @@ def scale_by_zosah(
         >>> for _ in range(20):
         ...     updates, state = step(x, state)
         ...     x = optax.apply_updates(x, updates)
-        >>> bool(f(x) < 1e-6), zosah_jax.num_evaluations(state)
+        >>> bool(f(x) < 1e-10), zosah_jax.num_evaluations(state)
         (True, 72)
 
     References:
@@ -106,6 +118,9 @@ def scale_by_zosah(
         grid=grid,
         blocks=blocks,
         block_order=block_order,
+        hessian_dim=hessian_dim,
+        isotropy=isotropy,
+        pairing=pairing,
         key=key,
     )
     return as_transformation(zosah_method(options), evaluator)
@@ -127,6 +142,9 @@ def zosah(
     grid: Grid = "minimal",
     blocks: BlockRule | None = None,
     block_order: BlockOrder = "cyclic",
+    hessian_dim: int = 2,
+    isotropy: float | None = None,
+    pairing: Pairing = "random",
     key: Any = 0,
     evaluator: Evaluator | None = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -147,6 +165,9 @@ def zosah(
         grid: as in `scale_by_zosah`.
         blocks: as in `scale_by_zosah`.
         block_order: as in `scale_by_zosah`.
+        hessian_dim: as in `scale_by_zosah`.
+        isotropy: as in `scale_by_zosah`.
+        pairing: as in `scale_by_zosah`.
         key: as in `scale_by_zosah`.
         evaluator: as in `scale_by_zosah`.
 
@@ -160,7 +181,7 @@ def zosah(
         >>> import jax.numpy as jnp, zosah_jax
         >>> rosenbrock = lambda x: 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
         >>> x0 = jnp.array([-1.2, 1.0])
-        >>> out = zosah_jax.minimize(rosenbrock, x0, zosah_jax.zosah(1.0), budget=900, target=1e-3)
+        >>> out = zosah_jax.minimize(rosenbrock, x0, zosah_jax.zosah(1.0), budget=600, target=1e-6)
         >>> out.message
         'target reached'
 
@@ -182,6 +203,9 @@ def zosah(
         grid=grid,
         blocks=blocks,
         block_order=block_order,
+        hessian_dim=hessian_dim,
+        isotropy=isotropy,
+        pairing=pairing,
         key=key,
         evaluator=evaluator,
     )

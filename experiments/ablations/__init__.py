@@ -1,0 +1,1 @@
+"""What each open point of the paper changes, one option at a time."""

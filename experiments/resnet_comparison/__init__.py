@@ -1,0 +1,1 @@
+"""ZO-SAH against DeepZero on a ResNet, with equal tuning."""

@@ -1,0 +1,167 @@
+"""The measurement: every reading and learning rate on one seed, the best of a method on others."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from tqdm import tqdm
+
+from experiments.image_data import ImageData, Part
+from experiments.resnet_comparison.settings import READINGS, Reading, setting
+from experiments.train_resnet.training import Training, prepare, spent
+
+_JUDGED = 1_000  # training images whose loss is followed; no method is told
+_SHORTLIST = 2  # of the tuning's runs, that go on to the whole budget
+_LOST = 10.0  # training loss at which a run is given up
+
+
+def measure(
+    data: ImageData,
+    *,
+    dataset: str,
+    network: str,
+    methods: tuple[str, ...],
+    learning_rates: tuple[float, ...],
+    tuning_budget: int,
+    tuning_seed: int,
+    batch_size: int,
+    budget: int,
+    points: int,
+    seeds: tuple[int, ...],
+) -> dict[str, Any]:
+    """Tune every method on one seed, and run it on others.
+
+    The tuning is in two rounds: short runs of every reading and learning rate, and runs as long as
+    those reported of the two that end lowest.
+
+    Args:
+        data: the images.
+        dataset: their name.
+        network: by name.
+        methods: by name.
+        learning_rates: the common grid.
+        tuning_budget: values of a run of the tuning's first round.
+        tuning_seed: its seed.
+        batch_size: images of a value.
+        budget: values of a reported run.
+        points: how often it is looked at.
+        seeds: that are reported.
+
+    Returns:
+        For JSON: the readings tried, and the runs of the best of each method.
+    """
+    judged = _some(data.train, _JUDGED)
+    shared = {"dataset": dataset, "network": network, "batch_size": batch_size}
+    results: dict[str, Any] = {
+        "dataset": dataset,
+        "source": data.source,
+        "images": [len(data.train.labels), len(data.test.labels)],
+        "pixels": list(data.train.images.shape[1:]),
+        "network": network,
+        "batch_size": batch_size,
+        "tuning_budget": tuning_budget,
+        "tuning_seed": tuning_seed,
+        "budget": budget,
+        "methods": {},
+    }
+    for method in methods:
+        readings = {reading.name: reading for reading in READINGS[method]}
+        total = len(readings) * len(learning_rates) + _SHORTLIST + len(seeds)
+        with tqdm(total=total, unit="run", desc=method) as bar:
+            ready, tried = {}, []
+            for reading in readings.values():
+                asked = setting(
+                    reading, method=method, budget=budget, points=points, seed=seeds[0], **shared
+                )
+                training = ready[reading.name] = prepare(asked, data)
+                for rate in learning_rates:
+                    run = _run(training, judged, rate, tuning_seed, _marks(tuning_budget, 4))
+                    loss = run["loss"][-1]
+                    tried.append({**_about(reading), "learning_rate": rate, "loss": loss})
+                    bar.set_postfix(loss=loss)
+                    bar.update()
+            shortlist = sorted(tried, key=lambda one: one["loss"])[:_SHORTLIST]
+            for one in shortlist:  # what is quick over a few steps may be unstable over more
+                run = _run(
+                    ready[one["reading"]],
+                    judged,
+                    one["learning_rate"],
+                    tuning_seed,
+                    _marks(budget, points),
+                )
+                one["loss_at_budget"] = run["loss"][-1]
+                bar.update()
+            best = min(shortlist, key=lambda one: one["loss_at_budget"])
+            runs = []
+            for seed in seeds:
+                run = _run(
+                    ready[best["reading"]],
+                    judged,
+                    best["learning_rate"],
+                    seed,
+                    _marks(budget, points),
+                )
+                runs.append({"seed": seed, **run})
+                bar.update()
+        results["dimension"] = training.dimension
+        results["methods"][method] = {
+            **_about(readings[best["reading"]]),
+            "learning_rate": best["learning_rate"],
+            "at_edge": best["learning_rate"] in (learning_rates[0], learning_rates[-1]),
+            "tried": tried,
+            "runs": runs,
+        }
+    return results
+
+
+def _marks(budget: int, points: int) -> list[int]:
+    return np.linspace(0, budget, points + 1).astype(int).tolist()
+
+
+def _about(reading: Reading) -> dict[str, Any]:
+    return {
+        "reading": reading.name,
+        "options": reading.options,
+        "momentum": reading.momentum,
+        "batch_steps": reading.batch_steps,
+    }
+
+
+def _some(part: Part, number: int) -> Part:
+    """Images drawn with a fixed seed."""
+    at = np.random.default_rng(0).permutation(len(part.labels))[:number]
+    return Part(*(array[at] for array in part))
+
+
+def _run(
+    training: Training, judged: Part, learning_rate: float, seed: int, marks: list[int]
+) -> dict[str, Any]:
+    """Training loss at the marks, and what the network knows of the test images at the end.
+
+    Args:
+        training: the run made ready.
+        judged: images whose loss is the training loss, and whose statistics BatchNorm has when
+            the network is tested: those of its running means lag behind where steps are few.
+        learning_rate: of the run.
+        seed: of the run.
+        marks: values spent at which the loss is taken.
+    """
+    state, on = training.start(seed, learning_rate), [jnp.asarray(array) for array in judged]
+    counts, losses = [], []
+    for mark in marks:
+        state = training.advance(state, mark)
+        if counts and spent(state) == counts[-1]:
+            continue  # a step reached beyond this mark, too, or the next would exceed the budget
+        counts.append(spent(state))
+        loss = float(training.value(state, *on))
+        losses.append(min(loss, _LOST) if np.isfinite(loss) else _LOST)
+        if losses[-1] >= _LOST:
+            break
+    test_loss, accuracy = training.judge(training.settle(state, *on))
+    return {
+        "spent": counts,
+        "loss": losses,
+        "steps": int(state.step),
+        "test_loss": test_loss,
+        "test_accuracy": accuracy,
+    }

@@ -1,0 +1,122 @@
+"""The results as Markdown tables."""
+
+from typing import Any
+
+import numpy as np
+
+from experiments.records import markdown
+from experiments.style import label
+
+LEVELS = (2.25, 2.2, 2.15, 2.1, 2.05, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5)
+"""Training losses whose price is told."""
+
+
+def tables(results: dict[str, Any]) -> dict[str, str]:
+    """Tables by the name of their markers in the README."""
+    return {
+        "table": f"{_heading(results)}\n\n{_levels(results)}",
+        "end": _end(results),
+        "tuning": _tuning(results),
+    }
+
+
+def price(run: dict[str, Any], level: float) -> int | None:
+    """Values spent when the training loss was first seen at most at a level; None if never."""
+    pairs = zip(run["spent"], run["loss"], strict=True)
+    return next((spent for spent, loss in pairs if loss <= level), None)
+
+
+def ratio(results: dict[str, Any], level: float) -> float | None:
+    """ZO-SAH's mean price of a level over DeepZero's, where all their runs have reached it."""
+    prices = []
+    for method in ("zosah", "deepzero"):
+        if method not in results["methods"]:
+            return None
+        prices.append([price(run, level) for run in results["methods"][method]["runs"]])
+    if any(None in found for found in prices):
+        return None
+    ours, theirs = (float(np.mean(found)) for found in prices)
+    return ours / theirs if theirs else None
+
+
+def described(method: str, entry: dict[str, Any]) -> str:
+    """A method with what was chosen for it."""
+    edge = " (edge)" if entry["at_edge"] else ""
+    return f"{label(method)}, {entry['reading']}, learning rate {entry['learning_rate']:g}{edge}"
+
+
+def _heading(results: dict[str, Any]) -> str:
+    height, width, _ = results["pixels"]
+    train, test = results["images"]
+    return (
+        f"**{results['dataset']}** ({results['source']}), {height} x {width} pixels: {train:,} "
+        f"images to learn from, {test:,} to be judged by; {results['network']}, "
+        f"d = {results['dimension']:,}; {results['batch_size']} images a value"
+    )
+
+
+def _levels(results: dict[str, Any]) -> str:
+    methods = results["methods"]
+    seen = [min(run["loss"]) for entry in methods.values() for run in entry["runs"]]
+    levels = [level for level in LEVELS if level >= min(seen)] or [LEVELS[0]]
+    header = ["values to a training loss of", *(f"{level:g}" for level in levels)]
+    rows = []
+    for method, entry in methods.items():
+        cells = []
+        for level in levels:
+            prices = [price(run, level) for run in entry["runs"]]
+            got = [p for p in prices if p is not None]
+            if len(got) < len(prices):
+                cells.append(f"- ({len(got)}/{len(prices)})")
+            else:
+                cells.append(f"{np.mean(got):,.0f} ({min(got):,} - {max(got):,})")
+        rows.append([described(method, entry), *cells])
+    ratios = [ratio(results, level) for level in levels]
+    rows.append(["ZO-SAH / DeepZero", *("-" if r is None else f"{r:.2f}" for r in ratios)])
+    return markdown(header, rows)
+
+
+def _end(results: dict[str, Any]) -> str:
+    header = ["at the end", "values", "steps", "training loss", "test accuracy"]
+    rows = []
+    for method, entry in results["methods"].items():
+        runs = entry["runs"]
+        rows.append(
+            [
+                label(method),
+                f"{np.mean([run['spent'][-1] for run in runs]):,.0f}",
+                f"{np.mean([run['steps'] for run in runs]):,.0f}",
+                _spread([run["loss"][-1] for run in runs], 3),
+                _spread([100 * run["test_accuracy"] for run in runs], 1) + " %",
+            ]
+        )
+    return markdown(header, rows)
+
+
+def _spread(values: list[float], digits: int) -> str:
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
+
+
+def _tuning(results: dict[str, Any]) -> str:
+    """Training loss at the end of every run of the tuning; what was chosen is bold."""
+    first = next(iter(results["methods"].values()))
+    rates = list(dict.fromkeys(one["learning_rate"] for one in first["tried"]))
+    header = [
+        f"training loss after {results['tuning_budget']:,} values (and {results['budget']:,})",
+        *(f"{rate:g}" for rate in rates),
+    ]
+    rows = []
+    for method, entry in results["methods"].items():
+        chosen = (entry["reading"], entry["learning_rate"])
+        for reading in dict.fromkeys(one["reading"] for one in entry["tried"]):
+            row = [f"{label(method)}, {reading}"]
+            for one in entry["tried"]:
+                if one["reading"] == reading:
+                    cell = f"{one['loss']:.2f}"
+                    if "loss_at_budget" in one:
+                        cell += f" ({one['loss_at_budget']:.2f})"
+                    bold = (reading, one["learning_rate"]) == chosen
+                    row.append(f"**{cell}**" if bold else cell)
+            rows.append(row)
+    return markdown(header, rows)
