@@ -228,7 +228,8 @@ def test_disk_keeps_the_newest_state_and_refuses_another_problem(tmp_path):
 
 def test_points_are_within_the_bounds():
     bounds = (np.array([0.3, -1, -np.inf, 0.2, -0.4]), np.array([2.0, 0.0, np.inf, 0.2, 0.0]))
-    for tx, within in ((None, 1e-6), (zosah_jax.rspg(0.02, 4), 0.3)):
+    methods = ((None, 1e-6), (zosah_jax.rspg(0.02, 4), 0.3), (zosah_jax.zopqn(), 1e-6))
+    for tx, within in methods:
         solver = AskTell(X0, tx, bounds=bounds)
         while solver.num_evaluations < 600:
             for x in tell(solver):

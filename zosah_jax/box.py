@@ -37,7 +37,8 @@ class Box:
         """Probes whose points lie inside, as far as their description can say so.
 
         An offset of a coordinate probe that would leave the box is reflected, x - o for x + o;
-        where that leaves it, too, the probe goes to the farther of the two bounds. Dense probes
+        where that leaves it, too, the probe goes to the farther of the two bounds. A step is cut
+        off at the bounds. Dense probes
         have no offsets of their own: their points are projected when they are evaluated.
         """
         if jax.tree.structure(params) != jax.tree.structure(self.lower):
@@ -51,6 +52,9 @@ class Box:
         below = gather(self.lower, probes.address) - position  # <= 0
         above = gather(self.upper, probes.address) - position  # >= 0
 
+        if probes.is_step:
+            return _cut(probes, position, self.lower, self.upper)
+
         def fits(offset: jax.Array) -> jax.Array:
             return (below <= offset) & (offset <= above)
 
@@ -59,6 +63,20 @@ class Box:
         inside = jnp.where(fits(-offset), -offset, farther)
         at_bound = (above <= 0).astype(jnp.int32) - (below >= 0).astype(jnp.int32)
         return CoordinateProbes(probes.address, jnp.where(fits(offset), offset, inside), at_bound)
+
+
+def _cut(
+    probes: CoordinateProbes, position: jax.Array, lower: Params, upper: Params
+) -> CoordinateProbes:
+    """Steps that end at the bounds, rounded to their inner side."""
+    low, high = gather(lower, probes.address), gather(upper, probes.address)
+    below, above = probes.offset <= low - position, probes.offset >= high - position
+    offset = jnp.clip(probes.offset, low - position, high - position)
+    bit = jnp.finfo(offset.dtype).eps * jnp.abs(position + offset)
+    offset = jnp.where(position + offset > high, offset - bit, offset)
+    offset = jnp.where(position + offset < low, offset + bit, offset)
+    bound = above.astype(jnp.int32) - below.astype(jnp.int32)
+    return CoordinateProbes(probes.address, offset, bound, is_step=True)
 
 
 class Boxed:

@@ -38,12 +38,16 @@ class CoordinateProbes:
         address: the coordinates that each probe moves, leaves of shape (n, s).
         offset: how far, shape (n, s), in the working dtype; zeros are the parameters themselves.
         bound: 1 where the parameters are at the upper bound of the coordinate, -1 at the lower, 0
-            elsewhere, int32 of shape (n, s); None where there are no bounds.
+            elsewhere, int32 of shape (n, s); None where there are no bounds. Of a step: where the
+            probe is.
+        is_step: whether the probes are steps that may be taken, rather than differences: what
+            leaves the bounds is then cut off, not reflected. Static.
     """
 
     address: Address
     offset: jax.Array
     bound: jax.Array | None = None
+    is_step: bool = field(default=False, metadata={"static": True})
 
     def __len__(self) -> int:
         return self.offset.shape[0]

@@ -174,7 +174,8 @@ def _met(
     """Further coordinates: central differences of first and second order."""
     length = offset[::2]
     ahead, behind = values[::2] - state.value, values[1::2] - state.value
-    both = jnp.isfinite(ahead) & jnp.isfinite(behind)
+    opposite = offset[1::2] == -offset[::2]  # not where a bound has turned one of them round
+    both = jnp.isfinite(ahead) & jnp.isfinite(behind) & opposite
     divisor = jnp.where(length == 0, 1, length)
     one_sided = jnp.where(jnp.isfinite(ahead), ahead, -behind) / divisor
     slope = jnp.where(both, (ahead - behind) / (2 * divisor), one_sided)
@@ -183,7 +184,7 @@ def _met(
     largest = jnp.max(state.model.scale)
     guess = jnp.where(largest > 0, largest, jnp.abs(state.value) / state.unit[chosen] ** 2)
     curvature = jnp.where(both, (ahead + behind) / divisor**2, guess)
-    new = ~known(state.model)[chosen] & (length != 0)
+    new = ~known(state.model)[chosen]  # of length 0 where two bounds hold it: flat, and met
     least = jnp.maximum(4 * error / divisor**2, flattest(slope, state.unit[chosen]))
 
     def one(number: jax.Array, model: Model) -> Model:

@@ -33,6 +33,8 @@ class PQNState(NamedTuple):
         address: the coordinates of the subspace, leaves of shape (D,).
         position: where they stood when `value` was known, shape (D,).
         value: f there, scalar; NaN where it is not known.
+        noise: standard deviation of a value, scalar; 0: rounding, or the option `noise`, alone.
+        bound: 1 where x is at the upper bound of a coordinate, -1 at the lower, int32, shape (D,).
         start: |f| where the run began, scalar: no value is taken for exacter than 1e-12 of it is.
         unit: length of a unit along each coordinate until its curvature is known, shape (D,).
         widening: factor on the first differences, which grow while they drown in noise, scalar.
@@ -49,6 +51,8 @@ class PQNState(NamedTuple):
     address: Address
     position: jax.Array
     value: jax.Array
+    noise: jax.Array
+    bound: jax.Array
     start: jax.Array
     unit: jax.Array
     widening: jax.Array
@@ -78,6 +82,8 @@ def initial_state(options: Options, params: Params) -> PQNState:
         address=draw_coordinates(key, none(), params, dim),
         position=jnp.zeros(dim, dtype),
         value=missing(),
+        noise=jnp.zeros((), dtype),
+        bound=jnp.zeros(dim, jnp.int32),
         start=missing(),
         unit=jnp.ones(dim, dtype),
         widening=jnp.ones((), dtype),
@@ -97,7 +103,7 @@ def value_error(options: Options, state: PQNState, params: Params, value: jax.Ar
     relative = _ROUNDING * precision(params) if given is None else given
     tiny = jnp.finfo(value.dtype).tiny
     size = jnp.maximum(jnp.abs(value), 1e-12 * jnp.nan_to_num(state.start))
-    return relative * size + tiny
+    return jnp.maximum(relative * size + tiny, state.noise)
 
 
 def told_at(

@@ -36,8 +36,9 @@ def ask_trial(options: Options, state: PQNState, params: Params) -> CoordinatePr
     """The parameters moved by the step, or themselves where others have moved them."""
     del options
     elsewhere = is_elsewhere(state, gather(params, state.address))
-    step = jnp.where(elsewhere, 0, _planned(state, _seen(state))[0])
-    return CoordinateProbes(Address(*(part[None] for part in state.address)), step[None])
+    step = jnp.where(elsewhere, 0, _planned(state, *_seen(state))[0])
+    place = Address(*(part[None] for part in state.address))
+    return CoordinateProbes(place, step[None], is_step=True)
 
 
 def tell_trial(
@@ -59,7 +60,7 @@ def tell_trial(
         kind=whole.astype(jnp.int32),
     )
     told = told_at(state, found, position, new, 1)
-    after, better = _tried(options, state, params, position, step, new)
+    after, better = _tried(options, state, params, position, probes, new)
     state = _turned(options, either(elsewhere, told.state, after), params)
     amount = jnp.where(elsewhere, told.updates.amount, jnp.where(better, -step, 0))  # type: ignore[union-attr]
     value = jnp.where(elsewhere, new, base)
@@ -71,10 +72,11 @@ def _tried(
     state: PQNState,
     params: Params,
     position: jax.Array,
-    step: jax.Array,
+    probes: CoordinateProbes,
     new: jax.Array,
 ) -> tuple[PQNState, jax.Array]:
     """The state after a trial, and whether its step is taken."""
+    step, bound = probes.offset[0], state.bound
     model, change, radius = state.model, new - state.value, _radius(state)
     came = jnp.isfinite(change)
     better = came & (change < 0)
@@ -82,7 +84,9 @@ def _tried(
     ratio = jnp.where(came & (promised > 0), -change / jnp.where(promised > 0, promised, 1), -1)
     length = jnp.sqrt(step @ (model.scale * step))
     farther = jnp.where(ratio > 0.75, jnp.maximum(radius, 2 * length), radius)
-    nearer = jnp.where(came, 0.4, 0.1) * length
+    nearer = jnp.where(length > 0, jnp.where(came, 0.4, 0.1) * length, radius)
+    if probes.bound is not None:
+        bound = jnp.where(better | (step == 0), probes.bound[0], bound)
     farthest = jnp.maximum(state.unit, jnp.abs(position))
     least = precision(params) * jnp.sqrt(jnp.max(model.scale * farthest**2))
     noise = 2 * value_error(options, state, params, state.value) ** 2
@@ -93,6 +97,7 @@ def _tried(
         model=jax.lax.cond(better, moved, lambda model, step: model, model, step),
         position=jnp.where(better, position + step, position),
         value=jnp.where(better, new, state.value),
+        bound=bound,
         refused=jnp.where(better, 0, state.refused + 1),
         spent=state.spent + 1,
     )
@@ -109,8 +114,8 @@ def _next(state: PQNState, better: jax.Array, again: jax.Array) -> PQNState:
     refusal, and where the decrease was as promised at the rim of the trust region or far more.
     """
     model, dim = state.model, state.position.shape[0]
-    view = _seen(state)
-    promise = _planned(state, view)[1]
+    view, gradient = _seen(state)
+    promise = _planned(state, view, gradient)[1]
     worth = jnp.cumsum(jax.lax.top_k(worth_of(model), dim)[0])
     unlikely = jnp.asarray(-jnp.inf, worth.dtype)
     rates = [
@@ -150,6 +155,7 @@ def _turned(options: Options, state: PQNState, params: Params) -> PQNState:
         distrust=jnp.zeros_like(state.distrust),
         kind=jnp.full_like(state.kind, START),
         value=jnp.full_like(state.value, jnp.nan),
+        bound=jnp.zeros_like(state.bound),
         radius=jnp.full_like(state.radius, jnp.nan),
         widening=jnp.ones_like(state.widening),
         model=empty_model(dim, state.value.dtype, state.model.correlation),
@@ -158,17 +164,22 @@ def _turned(options: Options, state: PQNState, params: Params) -> PQNState:
 
 
 def _radius(state: PQNState) -> jax.Array:
-    """Radius of the trust region; two units at the first step."""
+    """Radius of the trust region; half a unit at the first step."""
     largest = jnp.sqrt(jnp.max(state.model.scale * state.unit**2))
-    return jnp.where(jnp.isfinite(state.radius), state.radius, 2 * largest)
+    return jnp.where(jnp.isfinite(state.radius), state.radius, largest / 2)
 
 
-def _seen(state: PQNState) -> Spectrum:
-    return spectrum(state.model.hessian, state.model.scale)
+def _seen(state: PQNState) -> tuple[Spectrum, jax.Array]:
+    """Spectrum of B, and g: of the coordinates that no bound holds; the others stay."""
+    model = state.model
+    held = state.bound.astype(model.gradient.dtype) * model.gradient < 0
+    apart = held[:, None] | held[None, :]
+    hessian = jnp.where(apart, jnp.diag(model.scale), model.hessian)
+    return spectrum(hessian, model.scale), jnp.where(held, 0, model.gradient)
 
 
-def _planned(state: PQNState, view: Spectrum) -> tuple[jax.Array, jax.Array]:
+def _planned(state: PQNState, view: Spectrum, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The step that the model proposes, and the decrease that it promises."""
-    step, decrease = trust_region_step(view, state.model.gradient, _radius(state))
+    step, decrease = trust_region_step(view, gradient, _radius(state))
     finite = jnp.all(jnp.isfinite(step)) & jnp.isfinite(decrease)
     return jnp.where(finite, step, 0), jnp.where(finite, decrease, 0)
