@@ -187,7 +187,7 @@ class Reference:
 
     def try_step(self):
         if self.trust is None:
-            self.trust = 0.5 * np.sqrt((self.W * self.unit**2).max())
+            self.trust = 2 * np.sqrt((self.W * self.unit**2).max())
         s, decrease = self.solved()
         value = self.ask(self.x + s)
         change, length = value - self.value, np.sqrt(s @ (self.W * s))

@@ -164,9 +164,9 @@ def _turned(options: Options, state: PQNState, params: Params) -> PQNState:
 
 
 def _radius(state: PQNState) -> jax.Array:
-    """Radius of the trust region; half a unit at the first step."""
+    """Radius of the trust region; two units at the first step."""
     largest = jnp.sqrt(jnp.max(state.model.scale * state.unit**2))
-    return jnp.where(jnp.isfinite(state.radius), state.radius, largest / 2)
+    return jnp.where(jnp.isfinite(state.radius), state.radius, 2 * largest)
 
 
 def _seen(state: PQNState) -> tuple[Spectrum, jax.Array]:
