@@ -20,6 +20,7 @@ from zosah_jax.params import Params
 _LONG = 4  # factor on the noise by which the first half chooses its lengths
 _WHOLE_STEPS = 0.1  # share of the budget before steps are damped
 _LEAST_SHARE = 0.25  # of a step
+_CLEAR = 100  # a gain in units of the noise, above which steps are not damped
 _FOR_LOOKS = 0.05  # share of the budget
 _MOST_LOOKS = 8
 _DECAY = 3  # a mean is over about the last quarter of its steps
@@ -47,12 +48,21 @@ class NoisyCourse:
         solver.set_noise(_LONG * noise)
 
     def go_on(
-        self, solver: AskTell, before: Params, spent: int, budget: int, *, damped: bool
+        self, solver: AskTell, before: Params, spent: int, budget: int, gain: float | None
     ) -> None:
-        """After a step: damp it, take it into the mean, and see whether half is spent."""
+        """After a step: damp it, take it into the mean, and see whether half is spent.
+
+        Args:
+            solver: the run.
+            before: where it stood before the step.
+            spent: values so far.
+            budget: most of them.
+            gain: what the step before brought; one that stands clear of the noise leaves this one
+                whole. None: steps are not damped.
+        """
         if not self.noise:
             return
-        if damped:
+        if gain is not None and not gain > _CLEAR * self.noise:
             solver.move_to(between(before, solver.params, step_share(spent, budget)))
         first, second = self.means
         if self.half:

@@ -274,8 +274,10 @@ class _Run:
                 self.status = Status.TARGET_REACHED
                 self.value = self.solver.best_value
         if self.status is Status.RUNNING:
-            self.course.go_on(self.solver, before, self.spent, self.planned, damped=self.damped)
-            self.value = float(self.solver.info.base_value)
+            value = float(self.solver.info.base_value)
+            gain = self.value - value if self.damped else None
+            self.course.go_on(self.solver, before, self.spent, self.planned, gain)
+            self.value = value
             self.silent = 0 if math.isfinite(self.value) else self.silent + 1
             lost = step == 0 and missing == asked
             if lost and self.answers.first_traceback is not None:
