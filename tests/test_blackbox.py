@@ -480,12 +480,12 @@ def test_noise_sets_lengths_by_halves_damps_steps_and_averages():
     solver = zosah_jax.AskTell(np.zeros(4), TX)
     course = NoisyCourse((solver.params, solver.params))
 
-    def take_step(spent, damped):
+    def take_step(spent, gain):
         before = solver.params
         for _ in solver.sizes:
             solver.tell([bowl(x) for x in solver.ask()])
         whole = solver.params - before
-        course.go_on(solver, before, spent, 400, damped=damped)
+        course.go_on(solver, before, spent, 400, gain)
         return whole, solver.params - before
 
     def noise():
@@ -496,25 +496,28 @@ def test_noise_sets_lengths_by_halves_damps_steps_and_averages():
     course.begin(solver, 0.1)
     assert noise() == pytest.approx(0.4)
     points = []
-    for spent, damped, share in (
-        (11, True, 1),
-        (50, True, 0.8),
-        (190, False, 1),
-        (195, True, 0.25),
+    for spent, gain, share in (
+        (11, 0.0, 1),
+        (50, 0.0, 0.8),
+        (180, 1e6, 1),
+        (190, None, 1),
+        (195, 0.0, 0.25),
     ):
-        whole, taken = take_step(spent, damped)
+        whole, taken = take_step(spent, gain)
         np.testing.assert_allclose(taken, share * whole, rtol=1e-12)
         points.append(solver.params)
     mean = np.zeros(4)
     for step, point in enumerate(points, 1):
         mean += 4 / (step + 3) * (point - mean)
-    take_step(200, True)  # half of the budget
+    take_step(200, 0.0)  # half of the budget
     assert noise() == pytest.approx(0.1)
-    mean += 4 / 8 * (solver.params - mean)
+    mean += 4 / 9 * (solver.params - mean)
     np.testing.assert_allclose(course.means[0], mean, rtol=1e-12)
-    take_step(300, True)
+    take_step(300, 0.0)
     np.testing.assert_array_equal(course.means[1], solver.params)
-    assert len(course.candidates(solver)) * course.num_looks(400) == course.reserve(400) == 20
+    looks = course.num_looks(400, gain=0.0)
+    assert len(course.candidates(solver)) * looks == course.reserve(400, gain=0.0) == 20
+    assert course.reserve(400, gain=1e6 * course.noise) == 4
 
 
 # --- host functions -------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ _LONG = 4  # factor on the noise by which the first half chooses its lengths
 _WHOLE_STEPS = 0.1  # share of the budget before steps are damped
 _LEAST_SHARE = 0.25  # of a step
 _CLEAR = 100  # a gain in units of the noise, above which steps are not damped
+_PLAIN = 10  # and above which a single value tells candidates apart
 _FOR_LOOKS = 0.05  # share of the budget
 _MOST_LOOKS = 8
 _DECAY = 3  # a mean is over about the last quarter of its steps
@@ -80,15 +81,15 @@ class NoisyCourse:
             return [solver.params]
         return [solver.params, solver.best_params, *self.means]
 
-    def num_looks(self, budget: int) -> int:
-        """Fresh values of each candidate."""
-        if not self.noise:
+    def num_looks(self, budget: int, gain: float) -> int:
+        """Fresh values of each candidate; one where a step's gain stands clear of the noise."""
+        if gain > _PLAIN * self.noise or not self.noise:
             return 1
         return max(1, min(_MOST_LOOKS, int(_FOR_LOOKS * budget / 4)))
 
-    def reserve(self, budget: int) -> int:
+    def reserve(self, budget: int, gain: float) -> int:
         """Values that are kept for the end."""
-        return self.num_looks(budget) * (4 if self.noise else 1)
+        return self.num_looks(budget, gain) * (4 if self.noise else 1)
 
 
 def step_share(spent: int, budget: int) -> float:

@@ -246,7 +246,11 @@ class _Run:
     def _spare(self) -> int:
         """Values that are left beside those of the rest of the step and of the last point."""
         rest = sum(self.solver.sizes[self.solver.round :])
-        return self.budget - self.spent - rest - self.course.reserve(self.budget)
+        return self.budget - self.spent - rest - self.course.reserve(self.budget, self._gain())
+
+    def _gain(self) -> float:
+        """What the last step but one brought, as its value is known by now; NaN at first."""
+        return self.history[-2][0] - self.history[-1][0] if len(self.history) > 1 else math.nan
 
     def measure_noise(self, noise: Any) -> None:
         """Set the noise level, measured where it was not given."""
@@ -376,7 +380,7 @@ class _Run:
     def _look_again(self, candidates: list[Params]) -> list[float]:
         """Mean of fresh values of each point; NaN where all are missing."""
         left = self.budget - self.spent
-        looks = min(self.course.num_looks(self.budget), left // len(candidates))
+        looks = min(self.course.num_looks(self.budget, self._gain()), left // len(candidates))
         if looks == 0:
             candidates, looks = candidates[:1], 1
         points = candidates * looks
