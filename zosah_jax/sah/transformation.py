@@ -26,7 +26,7 @@ def scale_by_zosah(
     grid: Grid = "minimal",
     blocks: BlockRule | None = None,
     block_order: BlockOrder = "cyclic",
-    hessian_dim: int = 2,
+    hessian_dim: int | None = None,
     isotropy: float | None = None,
     pairing: Pairing = "random",
     key: Any = 0,
@@ -67,7 +67,7 @@ def scale_by_zosah(
             probes of a period then share all that the objective does before that block. None: V is
             drawn from all parameters.
         block_order: which block comes next: "cyclic", "reshuffled" (each once a sweep) or "random".
-        hessian_dim: s, the dimension of each W_j (static, 2 to 8; the paper's method has 2). V is
+        hessian_dim: s, the dimension of each W_j (static, 2 to 8; None is the paper's 2). V is
             cut into m/s of them, and the first step of a period takes m (s + 1) / 2 values more.
         isotropy: the largest condition of the fitted blocks at which a period begins without fresh
             samples, by a gradient step with their mean curvature; 3 is a good one. None: every
@@ -118,7 +118,7 @@ def scale_by_zosah(
         grid=grid,
         blocks=blocks,
         block_order=block_order,
-        hessian_dim=hessian_dim,
+        hessian_dim=2 if hessian_dim is None else hessian_dim,  # inject_hyperparams traces numbers
         isotropy=isotropy,
         pairing=pairing,
         key=key,
@@ -142,7 +142,7 @@ def zosah(
     grid: Grid = "minimal",
     blocks: BlockRule | None = None,
     block_order: BlockOrder = "cyclic",
-    hessian_dim: int = 2,
+    hessian_dim: int | None = None,
     isotropy: float | None = None,
     pairing: Pairing = "random",
     key: Any = 0,
