@@ -6,7 +6,7 @@ Objectives here have all their values.
 
 import numpy as np
 
-SPREAD, CURVING, COMMON, THETA = 0.3, 0.05, 0.3, 0.6
+SPREAD, CURVING, COMMON = 0.3, 0.05, 0.3
 BATCHES = (8, 32)
 
 
@@ -22,7 +22,6 @@ class Reference:
         self.unit = np.maximum(np.abs(x), size) if size > 0 else np.ones(d)
         self.g, self.W, self.seen = np.zeros(d), np.zeros(d), np.zeros(d)
         self.P, self.B, self.V, self.seen_at = (np.zeros((d, d)) for _ in range(4))
-        self.absolute = np.zeros((d, d))
         self.T = COMMON**2 * np.eye(2)
         self.rho, self.drift, self.factor, self.surprise = 0.0, COMMON**2, 0.0, 1.0
         self.points, self.kinds, self.values = [], [], 0
@@ -151,8 +150,7 @@ class Reference:
         if squared:
             self.surprise = 0.7 * self.surprise + 0.3 * np.mean(squared)
         rate = 0.3 * min(1, self.surprise) * part
-        prior = SPREAD * ((1 - THETA) * self.absolute + THETA * np.diag(self.W))
-        self.V = self.V + rate * (prior - self.V)
+        self.V = self.V + rate * (np.diag(SPREAD * self.W) - self.V)
         self.T[0, 0] += self.drift * part
         drift = (1 - 0.2 * part) * self.drift + 0.2 * part * min(self.factor**2, COMMON**2)
         self.drift, self.factor = max(drift, 1e-8), 0.0
@@ -169,7 +167,6 @@ class Reference:
         root = np.sqrt(np.where(there, self.W, 1))
         scaled = np.where(np.outer(there, there), self.B / np.outer(root, root), 0)
         w, Q = np.linalg.eigh(scaled + np.diag(1.0 * ~there))
-        self.seen_absolute = np.outer(root, root) * ((Q * np.abs(w)) @ Q.T)
         a, eps = Q.T @ (self.g / root), np.finfo(float).eps
         largest, lowest = np.abs(w).max(), max(0, -w[0])
         damping = 0 if w[0] > 10 * eps * largest else lowest + 100 * eps * largest
@@ -229,7 +226,6 @@ class Reference:
             self.kind = "try" if not better and self.refused < 3 else "meet"
             return
         _, promise = self.solved()
-        self.absolute = self.seen_absolute
         worth = np.cumsum(np.sort(self.worth())[::-1])
         rates = {m: (worth[m - 1] + promise) / (m + 1) for m in BATCHES if m < 0.6 * d}
         rates["whole"] = (worth[-1] + promise) / (d + 1)

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-THETA = 0.6  # of the prior of V that is diagonal; the rest is |B|
 SPREAD = 0.3  # sigma: standard deviation of B_ij over sqrt(B_ii B_jj) before anything is seen
 CURVING = 0.05  # relative change of the curvature over a step of unit length in the norm of W
 _COMMON = 0.3  # standard deviation of the common modes before anything is seen, and most drift
@@ -35,7 +34,6 @@ class Model(NamedTuple):
         doubt: P, covariance of g, shape (D, D).
         hessian: B, shape (D, D).
         spread: V, shape (D, D).
-        absolute: |B|, in the coordinates sqrt(W) s, as it was at the last trial, shape (D, D).
         scale: W, size of the diagonal of B, shape (D,); 0 where nothing is known.
         modes: T, shape (2, 2).
         correlation: mean of B_ij over sqrt(W_i W_j), scalar.
@@ -50,7 +48,6 @@ class Model(NamedTuple):
     doubt: jax.Array
     hessian: jax.Array
     spread: jax.Array
-    absolute: jax.Array
     scale: jax.Array
     modes: jax.Array
     correlation: jax.Array
@@ -72,7 +69,6 @@ def empty_model(dim: int, dtype: jax.typing.DTypeLike, correlation: jax.Array | 
         doubt=zeros(dim, dim),
         hessian=zeros(dim, dim),
         spread=zeros(dim, dim),
-        absolute=zeros(dim, dim),
         scale=zeros(dim),
         modes=_COMMON**2 * jnp.eye(2, dtype=dtype),
         correlation=zeros() + correlation,
@@ -314,7 +310,7 @@ def forgetful(model: Model, squared: jax.Array, part: float, unit: jax.Array) ->
     mean = jnp.nansum(squared) / jnp.maximum(count, 1).astype(squared.dtype)
     surprise = jnp.where(count > 0, 0.7 * model.surprise + 0.3 * mean, model.surprise)
     rate = _FORGET * jnp.minimum(surprise, 1) * part
-    prior = SPREAD * ((1 - THETA) * model.absolute + THETA * jnp.diag(model.scale))
+    prior = jnp.diag(SPREAD * model.scale)
     drift = (1 - _RATE * part) * model.drift + _RATE * part * jnp.minimum(
         model.factor**2, _COMMON**2
     )

@@ -41,7 +41,7 @@ def scale_by_zopqn(
     some D^2 operations a derivative and two eigendecompositions of order D a trial.
 
     Args:
-        subspace_dim: D, how many coordinates are modelled at a time (static), with seven arrays of
+        subspace_dim: D, how many coordinates are modelled at a time (static), with six arrays of
             shape (D, D). None: all d up to 256; beyond that, 256 drawn anew every `period * D`
             values, so that memory grows with d + D^2.
         period: values spent in a subspace, in units of D, where D < d (static).

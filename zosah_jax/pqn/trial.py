@@ -21,7 +21,7 @@ from zosah_jax.pqn.state import (
     told_at,
     value_error,
 )
-from zosah_jax.pqn.trust_region import Spectrum, absolute, spectrum, trust_region_step
+from zosah_jax.pqn.trust_region import Spectrum, spectrum, trust_region_step
 from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
 
 _AS_PROMISED, _TOO_STIFF = 0.9, 1.5  # decrease over what the model promised
@@ -130,10 +130,7 @@ def _next(state: PQNState, better: jax.Array, again: jax.Array) -> PQNState:
     kind = jnp.where(surprised | wary | stuck, WHOLE, kind)
     unmet = jnp.where(~better & ~stuck & (state.refused < _PATIENCE), TRY, MEET)
     distrust = jnp.where(surprised, _DISTRUST, state.distrust - wary.astype(jnp.int32))
-    size = absolute(view)
-    size = jnp.where(jnp.all(jnp.isfinite(size)), size, model.absolute)
     return state._replace(
-        model=model._replace(absolute=size),
         kind=jnp.where(jnp.all(known(model)), kind, unmet).astype(jnp.int32),
         distrust=distrust.astype(jnp.int32),
         value=jnp.where(stuck, jnp.nan, state.value),  # asked anew: f may have changed

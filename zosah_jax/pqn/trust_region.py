@@ -29,12 +29,6 @@ def spectrum(hessian: jax.Array, scale: jax.Array) -> Spectrum:
     return Spectrum(values, vectors, root)
 
 
-def absolute(known: Spectrum) -> jax.Array:
-    """B with all eigenvalues positive, W^1/2 |W^-1/2 B W^-1/2| W^1/2, shape (D, D)."""
-    scaled = (known.eigenvectors * jnp.abs(known.eigenvalues)[None]) @ known.eigenvectors.T
-    return scaled * jnp.outer(known.root, known.root)
-
-
 def trust_region_step(
     known: Spectrum, gradient: jax.Array, radius: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
