@@ -19,7 +19,6 @@ from zosah_jax.transform import zeroth_order_states
 RATES = dict.fromkeys(zosah_jax.METHODS, 0.05) | {
     "fzoo": 0.2,  # the length of a step
     "zo_rsn": 0.3,  # part of a Newton step
-    "zopqn": 0.3,  # part of a trial's step; 1 is its own
     "zoha": 1.0,  # part of a Newton step, but for the trace
 }
 TARGET = np.array([1, -2, 3, -1, 2, 0.5], np.float32)

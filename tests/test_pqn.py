@@ -60,6 +60,7 @@ def test_equals_the_reference(x64):
     assert {"start", "meet", 8, "try"} <= set(kinds)
     assert zosah_jax.num_evaluations(state) == run.values
     np.testing.assert_allclose(points, run.points, rtol=0, atol=1e-7)
+    np.testing.assert_allclose(told, [smooth(p, np) for p in points], rtol=1e-12)
     np.testing.assert_allclose(told, [smooth(p, np) for p in run.points], rtol=1e-8)
     assert told[-1] < told[0] - 0.1
 

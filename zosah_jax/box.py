@@ -38,8 +38,8 @@ class Box:
 
         An offset of a coordinate probe that would leave the box is reflected, x - o for x + o;
         where that leaves it, too, the probe goes to the farther of the two bounds. A step is cut
-        off at the bounds. Dense probes
-        have no offsets of their own: their points are projected when they are evaluated.
+        off at the bounds. Dense probes have no offsets of their own: their points are projected
+        when they are evaluated.
         """
         if jax.tree.structure(params) != jax.tree.structure(self.lower):
             raise ValueError(
@@ -49,11 +49,10 @@ class Box:
         if not isinstance(probes, CoordinateProbes):
             return probes
         position = gather(params, probes.address)
-        below = gather(self.lower, probes.address) - position  # <= 0
-        above = gather(self.upper, probes.address) - position  # >= 0
-
         if probes.is_step:
             return _cut(probes, position, self.lower, self.upper)
+        below = gather(self.lower, probes.address) - position  # <= 0
+        above = gather(self.upper, probes.address) - position  # >= 0
 
         def fits(offset: jax.Array) -> jax.Array:
             return (below <= offset) & (offset <= above)

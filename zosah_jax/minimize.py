@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +17,8 @@ from zosah_jax.box import Box, Boxed, box_of
 from zosah_jax.checks import check_count, check_number, typed_key
 from zosah_jax.evaluate import checked_value
 from zosah_jax.lanes import lane_by_lane
-from zosah_jax.params import Params, check_params, dimension, widen, working_dtype
-from zosah_jax.pqn.options import LARGEST_DENSE
-from zosah_jax.pqn.transformation import zopqn
-from zosah_jax.sah.transformation import zosah
+from zosah_jax.params import Params, check_params, widen, working_dtype
+from zosah_jax.recommended import recommended
 from zosah_jax.transform import is_zeroth_order, zeroth_order_states
 
 PATIENCE = 10  # successive steps without a base value before a run is given up
@@ -193,22 +191,6 @@ def minimize(
     goal = None if target is None else jnp.asarray(target, working_dtype(x0))
     run, count = _run(task, x0, goal, None if key is None else typed_key(key), box)
     return _result(run, count)
-
-
-def recommended(x0: Params, bounded: bool = False) -> optax.GradientTransformation:
-    """The transformation that `minimize` takes where the user names none.
-
-    ZO-PQN keeps every value at work and needs the fewest of them, but its model is dense: beyond
-    the coordinates that it holds at a time, and within bounds (its trials may leave them), ZO-SAH.
-    """
-    few = dimension(x0) <= LARGEST_DENSE
-    return default_method("zopqn" if few and not bounded else "zosah")
-
-
-@cache  # one object, so that calls do not compile again; late, so that imports start no backend
-def default_method(name: str = "zosah") -> optax.GradientTransformation:
-    """A method of the library with its defaults."""
-    return {"zosah": zosah, "zopqn": zopqn}[name](1.0)
 
 
 def _box(bounds: Any, x0: Params) -> Box | None:

@@ -17,8 +17,9 @@ from zosah_jax.blackbox.problem import problem_of
 from zosah_jax.blackbox.steps import ask, kinds_of, round_sizes, tell
 from zosah_jax.box import Box, box_of
 from zosah_jax.checks import typed_key
-from zosah_jax.minimize import default_method, reseeded
+from zosah_jax.minimize import reseeded
 from zosah_jax.params import Params, check_params, widen, working_dtype
+from zosah_jax.recommended import default_method
 from zosah_jax.transform import Info, is_zeroth_order, zeroth_order_states
 
 

@@ -103,7 +103,9 @@ def tell_look(
     )
     error = value_error(options, here, params, base)
     if look.meets:
-        seen = _met(here, chosen, offset, values, error)
+        # the last coordinate waits where its probes were needed for f(x)
+        skipped = elsewhere & (not _has_slot(look, dim))
+        seen = _met(here, chosen, offset, values, error, skipped)
     else:
         seen = here._replace(model=_corrected(here, chosen, offset, values, error))
     return told_at(state, seen, position, base, len(probes))
@@ -169,7 +171,12 @@ def _places(state: PQNState, chosen: jax.Array) -> Address:
 
 
 def _met(
-    state: PQNState, chosen: jax.Array, offset: jax.Array, values: jax.Array, error: jax.Array
+    state: PQNState,
+    chosen: jax.Array,
+    offset: jax.Array,
+    values: jax.Array,
+    error: jax.Array,
+    skipped: jax.Array,
 ) -> PQNState:
     """Further coordinates: central differences of first and second order."""
     length = offset[::2]
@@ -184,7 +191,8 @@ def _met(
     largest = jnp.max(state.model.scale)
     guess = jnp.where(largest > 0, largest, jnp.abs(state.value) / state.unit[chosen] ** 2)
     curvature = jnp.where(both, (ahead + behind) / divisor**2, guess)
-    new = ~known(state.model)[chosen]  # of length 0 where two bounds hold it: flat, and met
+    new = ~known(state.model)[chosen]  # also what two bounds hold: flat, of length 0
+    new = new.at[-1].set(new[-1] & ~skipped)
     least = jnp.maximum(4 * error / divisor**2, flattest(slope, state.unit[chosen]))
 
     def one(number: jax.Array, model: Model) -> Model:
