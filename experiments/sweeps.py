@@ -150,25 +150,7 @@ def second_differences(period: int) -> Constructor:
     def constructor(
         learning_rate: Any = 1.0, **options: Any
     ) -> optax.GradientTransformationExtraArgs:
-        given: dict[str, Any] = {"eigenvalue_floor": 0.03} | options
-        method = zosah_method(
-            Options(
-                subspace_dim=None,
-                period=period,
-                smoothing=None,
-                radius=None,
-                floor="relative",
-                cached="centred",
-                fit="joint",
-                prior="previous",
-                ridge=0.03,
-                grid="minimal",
-                blocks=None,
-                block_order="cyclic",
-                key=0,
-                **given,
-            )
-        )
+        method = zosah_method(Options(period=period, **options))
         fresh = Method(method.init, method.kinds[:1], lambda state: jnp.zeros((), jnp.int32))
         direction = as_transformation(fresh)
         return optax.chain(direction, optax.scale_by_learning_rate(learning_rate))  # type: ignore[return-value]

@@ -1,5 +1,7 @@
 """ZO-SAH beyond the paper: larger Hessians, isotropy, learnt pairs, and values that are missing."""
 
+import inspect
+from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
 
@@ -104,22 +106,15 @@ def test_what_samples_determine_is_a_matter_of_rank(x64, kind, s):
     np.testing.assert_array_equal(guess, expected)
 
 
+@pytest.mark.parametrize("constructor", [zosah_jax.zosah, zosah_jax.scale_by_zosah])
+def test_the_options_have_one_set_of_defaults(constructor):
+    signature = inspect.signature(constructor).parameters
+    expected = asdict(Options()) | {"hessian_dim": None}  # None is 2, and can be a static argument
+    assert {name: signature[name].default for name in expected} == expected
+
+
 def test_a_blind_period_begins_with_no_more_values_than_any_other_step():
-    options = dict.fromkeys(("period", "smoothing", "radius", "blocks"))
-    readings = {name: DEFAULT_READING[name] for name in ("floor", "cached", "fit", "prior", "grid")}
-    method = zosah_method(
-        Options(
-            subspace_dim=6,
-            eigenvalue_floor=0.03,
-            ridge=0.03,
-            block_order="cyclic",
-            key=0,
-            hessian_dim=3,
-            isotropy=3.0,
-            **options,
-            **readings,
-        )
-    )
+    method = zosah_method(Options(subspace_dim=6, hessian_dim=3, isotropy=3.0))
     assert values_per_step(method, jnp.ones(11)) == (1 + 6 + 12, 7, 7)
     seen = Isotropy(jnp.asarray(2.0), jnp.asarray(LOOK_AGAIN - 1))
     assert is_isotropic(seen, 3.0)

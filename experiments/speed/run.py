@@ -1,9 +1,7 @@
 """The measurement: ratios of times taken in turns, and counts that need no clock."""
 
-import inspect
 import os
 from collections.abc import Callable
-from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +22,6 @@ from experiments.speed.network import (
 )
 from experiments.timing import in_turns
 from zosah_jax import all_at_once, grouped, one_by_one, scale_by_zosah
-from zosah_jax.method import Method
 from zosah_jax.params import dimension
 from zosah_jax.sah.options import Options
 from zosah_jax.sah.step import zosah_method
@@ -115,7 +112,8 @@ def _answering(task: Problem, evaluator: Any, probes: Any) -> Callable[[], jax.A
 
 def _update(task: Problem, subspace_dim: int, repeats: int) -> dict[str, Any]:
     """Time of a period's updates over that of the evaluation of the same probes alone."""
-    tx, method = scale_by_zosah(subspace_dim, evaluator=grouped()), _method(subspace_dim)
+    tx = scale_by_zosah(subspace_dim, evaluator=grouped())
+    method = zosah_method(Options(subspace_dim=subspace_dim))
 
     @jax.jit
     def update(params: Any, state: Any) -> Any:
@@ -143,13 +141,6 @@ def _update(task: Problem, subspace_dim: int, repeats: int) -> dict[str, Any]:
         "ratio": float(np.median(ratio)),
         "ratio_quartiles": np.quantile(ratio, (0.25, 0.75)).tolist(),
     }
-
-
-def _method(subspace_dim: int) -> Method:
-    """ZO-SAH without its optax form, with the defaults of that."""
-    defaults = inspect.signature(scale_by_zosah).parameters
-    options = {field.name: defaults[field.name].default for field in fields(Options)}
-    return zosah_method(Options(**{**options, "subspace_dim": subspace_dim}))
 
 
 def _memory(task: Problem, subspace_dim: int) -> dict[str, Any]:
@@ -187,7 +178,7 @@ def _dimension(subspace_dim: int, largest: int, repeats: int) -> dict[str, Any]:
 
 def _asking_and_telling(subspace_dim: int, params: jax.Array) -> Callable[[], Any]:
     """One step of each kind, on values that cost nothing; the update is described, not spread."""
-    method = _method(subspace_dim)
+    method = zosah_method(Options(subspace_dim=subspace_dim))
 
     @jax.jit
     def step(params: jax.Array, state: Any) -> Any:

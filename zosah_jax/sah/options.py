@@ -40,20 +40,20 @@ PAPER_READING: dict[str, Any] = {
 class Options:
     """Arguments of `scale_by_zosah` (documented there), checked; static."""
 
-    subspace_dim: int | None
-    period: int | None
-    smoothing: float | None
-    radius: float | None
-    eigenvalue_floor: float
-    floor: Floor
-    cached: Cached
-    fit: Fit
-    prior: Prior
-    ridge: float
-    grid: Grid
-    blocks: BlockRule | None
-    block_order: BlockOrder
-    key: Any
+    subspace_dim: int | None = None
+    period: int | None = None
+    smoothing: float | None = None
+    radius: float | None = None
+    eigenvalue_floor: float = 0.03
+    floor: Floor = "relative"
+    cached: Cached = "centred"
+    fit: Fit = "joint"
+    prior: Prior = "previous"
+    ridge: float = 0.03
+    grid: Grid = "minimal"
+    blocks: BlockRule | None = None
+    block_order: BlockOrder = "cyclic"
+    key: Any = 0
     hessian_dim: int = 2
     isotropy: float | None = None
     pairing: Pairing = "random"
