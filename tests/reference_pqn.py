@@ -25,6 +25,7 @@ class Reference:
         self.T = COMMON**2 * np.eye(2)
         self.rho, self.drift, self.factor, self.surprise = 0.0, COMMON**2, 0.0, 1.0
         self.points, self.kinds, self.values = [], [], 0
+        self.suspect = np.zeros(d)
 
     def ask(self, x):
         self.values += 1
@@ -35,9 +36,11 @@ class Reference:
         self.kinds.append(self.kind)
         if self.kind == "try":
             self.try_step()
+        elif self.kind == "recheck":
+            self.recheck()
         else:
             self.look()
-            self.kind = "try"
+            self.kind = "recheck" if self.suspect.any() else "try"
 
     def error(self):
         return self.noise * max(abs(self.value), 1e-12 * self.start)
@@ -83,11 +86,23 @@ class Reference:
         if count == d and (self.seen_at == self.seen_at[0]).all():
             squared = self.secant(slope, noise)
         else:
+            moves = self.x - np.diag(self.seen_at)
             squared = [self.row(i, slope[i], noise[i]) for i in chosen]
+            for i, z in zip(chosen, squared, strict=True):
+                if count < d and z is not None and z > 4:
+                    back = max(abs(moves[i]), h[i])
+                    self.suspect[i] = -back if moves[i] > 0 else back
         if count == d:
             self.g, self.P = slope.copy(), np.zeros((d, d))
             self.seen, self.seen_at = slope.copy(), np.tile(self.x, (d, 1))
         self.forget([z for z in squared if z is not None], count / d)
+
+    def recheck(self):
+        i = np.argmax(np.abs(self.suspect) * np.sqrt(self.W))
+        s = np.eye(len(self.x))[i] * ((self.x[i] + self.suspect[i]) - self.x[i])
+        self.learn_value(s, self.ask(self.x + s) - self.value)
+        self.suspect[i] = 0
+        self.kind = "recheck" if self.suspect.any() else "try"
 
     def meet(self, i, new):
         h = self.length * self.unit[i]

@@ -17,7 +17,7 @@ from zosah_jax.transform import zeroth_order_states
 D, STEPS, NOISE = 21, 44, 1e-8  # differences so long that rounding is 1e-12 of them
 _DRAW = np.random.default_rng(3)
 ROWS, START = _DRAW.normal(size=(60, D)) + 0.5, 0.3 * _DRAW.normal(size=D)
-KINDS = ("start", "meet", 8, 32, "whole", "try")
+KINDS = ("start", "meet", 8, 32, "whole", "try", "recheck")
 
 
 def smooth(x, xp=jnp):
@@ -57,7 +57,7 @@ def test_equals_the_reference(x64):
     for _ in range(STEPS):
         run.step()
     assert kinds == run.kinds
-    assert {"start", "meet", 8, "try"} <= set(kinds)
+    assert {"start", "meet", 8, "try", "recheck"} <= set(kinds)
     assert zosah_jax.num_evaluations(state) == run.values
     np.testing.assert_allclose(points, run.points, rtol=0, atol=1e-7)
     np.testing.assert_allclose(told, [smooth(p, np) for p in points], rtol=1e-12)

@@ -24,7 +24,10 @@ def tiny(monkeypatch):
     monkeypatch.setitem(NETWORKS, "tiny", TinyNet)
     readings = {
         "zosah": (Reading("m = 4", {"subspace_dim": 4, "period": 2}, batch_steps=2),),
-        "deepzero": (Reading("half", {"density": 0.5, "mask_period": 1}, momentum=0.9),),
+        "deepzero": (
+            Reading("half", {"density": 0.5, "mask_period": 1}, momentum=0.9),
+            Reading("most", {"density": 0.8, "mask_period": 1}, documented=True),
+        ),
     }
     for method, own in readings.items():
         monkeypatch.setitem(READINGS, method, own)
@@ -111,17 +114,27 @@ def test_experiment(tiny, tmp_path, capsys):
     resnet_comparison.main(config)
     results = json.loads((tmp_path / "results.json").read_text())["results"]
     assert results["dimension"] == 23
+    assert {name: len(entry["tried"]) for name, entry in results["methods"].items()} == {
+        "zosah": 2,
+        "deepzero": 4,
+        "deepzero_documented": 2,
+    }
+    assert results["methods"]["deepzero_documented"]["reading"] == "most"
     for entry in results["methods"].values():
-        assert [one["learning_rate"] for one in entry["tried"]] == [0.1, 0.3]
-        # one reading and two rates: both go on to the whole budget
-        best = min(entry["tried"], key=lambda one: one["loss_at_budget"])
+        assert {one["learning_rate"] for one in entry["tried"]} == {0.1, 0.3}
+        # the two best go on to the whole budget
+        least = sorted(entry["tried"], key=lambda one: one["loss"])[:2]
+        assert all(("loss_at_budget" in one) == (one in least) for one in entry["tried"])
+        best = min(least, key=lambda one: one["loss_at_budget"])
         assert entry["learning_rate"] == best["learning_rate"]
         for run in entry["runs"]:
             assert run["spent"][0] == 0
             assert run["spent"][-1] <= 60
             assert len(run["loss"]) == len(run["spent"])
     assert set(tables(results)) == {"table", "end", "tuning"}
-    assert "ZO-SAH / DeepZero" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "ZO-SAH / DeepZero " in printed
+    assert "ZO-SAH / DeepZero as documented" in printed
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -18,7 +18,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
                 axes.plot(
                     run["spent"],
                     run["loss"],
-                    color=style.colour(method),
+                    color=style.colour(method.removesuffix("_documented")),
+                    linestyle="--" if method.endswith("_documented") else "-",
                     alpha=0.8,
                     linewidth=1.8,
                     label=described(method, entry) if number == 0 else None,

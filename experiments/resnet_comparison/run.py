@@ -12,6 +12,7 @@ from experiments.train_resnet.training import Training, prepare, spent
 
 _JUDGED = 1_000  # training images whose loss is followed; no method is told
 _SHORTLIST = 2  # of the tuning's runs, that go on to the whole budget
+_GLANCES = 4  # at a run of the first round
 _LOST = 10.0  # training loss at which a run is given up
 
 
@@ -32,7 +33,8 @@ def measure(
     """Tune every method on one seed, and run it on others.
 
     The tuning is in two rounds: short runs of every reading and learning rate, and runs as long as
-    those reported of the two that end lowest.
+    those reported of the two that end lowest. A reading that is marked as documented is tuned and
+    reported by itself, too, as `<method>_documented`.
 
     Args:
         data: the images.
@@ -50,7 +52,6 @@ def measure(
     Returns:
         For JSON: the readings tried, and the runs of the best of each method.
     """
-    judged = _some(data.train, _JUDGED)
     shared = {"dataset": dataset, "network": network, "batch_size": batch_size}
     results: dict[str, Any] = {
         "dataset": dataset,
@@ -65,53 +66,81 @@ def measure(
         "methods": {},
     }
     for method in methods:
-        readings = {reading.name: reading for reading in READINGS[method]}
-        total = len(readings) * len(learning_rates) + _SHORTLIST + len(seeds)
-        with tqdm(total=total, unit="run", desc=method) as bar:
-            ready, tried = {}, []
-            for reading in readings.values():
-                asked = setting(
-                    reading, method=method, budget=budget, points=points, seed=seeds[0], **shared
-                )
-                training = ready[reading.name] = prepare(asked, data)
+        entries, results["dimension"] = _tuned_and_run(
+            method,
+            data,
+            shared,
+            learning_rates=learning_rates,
+            tuning_budget=tuning_budget,
+            tuning_seed=tuning_seed,
+            budget=budget,
+            points=points,
+            seeds=seeds,
+        )
+        results["methods"] |= entries
+    return results
+
+
+def _tuned_and_run(
+    method: str,
+    data: ImageData,
+    shared: dict[str, Any],
+    *,
+    learning_rates: tuple[float, ...],
+    tuning_budget: int,
+    tuning_seed: int,
+    budget: int,
+    points: int,
+    seeds: tuple[int, ...],
+) -> tuple[dict[str, Any], int]:
+    """The runs of a method's best reading, and of the best of its documented one; and d."""
+    judged, readings = _some(data.train, _JUDGED), READINGS[method]
+    ready = {
+        reading.name: prepare(
+            setting(reading, method=method, budget=budget, points=points, seed=seeds[0], **shared),
+            data,
+        )
+        for reading in readings
+    }
+    done: dict[tuple[str, float, int, int], dict[str, Any]] = {}
+
+    def run(reading: str, rate: float, seed: int, most: int, points: int) -> dict[str, Any]:
+        key = reading, rate, seed, most
+        if key not in done:
+            done[key] = _run(ready[reading], judged, rate, seed, _marks(most, points))
+        return done[key]
+
+    groups = {method: readings}
+    documented = tuple(reading for reading in readings if reading.documented)
+    if documented and documented != readings:
+        groups[f"{method}_documented"] = documented
+    total = len(readings) * len(learning_rates) + len(groups) * (_SHORTLIST + len(seeds))
+    entries = {}
+    with tqdm(total=total, unit="run", desc=method) as bar:
+        for name, group in groups.items():
+            tried = []
+            for reading in group:
                 for rate in learning_rates:
-                    run = _run(training, judged, rate, tuning_seed, _marks(tuning_budget, 4))
-                    loss = run["loss"][-1]
+                    found = run(reading.name, rate, tuning_seed, tuning_budget, _GLANCES)
+                    loss = found["loss"][-1]
                     tried.append({**_about(reading), "learning_rate": rate, "loss": loss})
                     bar.set_postfix(loss=loss)
-                    bar.update()
+                    bar.update(name == method)
             shortlist = sorted(tried, key=lambda one: one["loss"])[:_SHORTLIST]
             for one in shortlist:  # what is quick over a few steps may be unstable over more
-                run = _run(
-                    ready[one["reading"]],
-                    judged,
-                    one["learning_rate"],
-                    tuning_seed,
-                    _marks(budget, points),
-                )
-                one["loss_at_budget"] = run["loss"][-1]
+                found = run(one["reading"], one["learning_rate"], tuning_seed, budget, points)
+                one["loss_at_budget"] = found["loss"][-1]
                 bar.update()
             best = min(shortlist, key=lambda one: one["loss_at_budget"])
             runs = []
             for seed in seeds:
-                run = _run(
-                    ready[best["reading"]],
-                    judged,
-                    best["learning_rate"],
-                    seed,
-                    _marks(budget, points),
-                )
-                runs.append({"seed": seed, **run})
+                found = run(best["reading"], best["learning_rate"], seed, budget, points)
+                runs.append({"seed": seed, **found})
                 bar.update()
-        results["dimension"] = training.dimension
-        results["methods"][method] = {
-            **_about(readings[best["reading"]]),
-            "learning_rate": best["learning_rate"],
-            "at_edge": best["learning_rate"] in (learning_rates[0], learning_rates[-1]),
-            "tried": tried,
-            "runs": runs,
-        }
-    return results
+            chosen = {key: value for key, value in best.items() if not key.startswith("loss")}
+            edge = best["learning_rate"] in (learning_rates[0], learning_rates[-1])
+            entries[name] = {**chosen, "at_edge": edge, "tried": tried, "runs": runs}
+    return entries, next(iter(ready.values())).dimension
 
 
 def _marks(budget: int, points: int) -> list[int]:

@@ -15,12 +15,14 @@ class Reading:
         options: of the method's constructor.
         momentum: of optax.trace, over the method's directions; None for none.
         batch_steps: steps that a batch is kept for.
+        documented: whether it is what the authors document, where that is reported by itself.
     """
 
     name: str
     options: dict[str, Any]
     momentum: float | None = None
     batch_steps: int = 1
+    documented: bool = False
 
 
 # Weights of a network are of the order of 0.1, its loss is computed to some 1e-7, and the curvature
@@ -41,7 +43,7 @@ READINGS: dict[str, tuple[Reading, ...]] = {
         ),
     ),
     "deepzero": (
-        Reading("density 0.1", {"density": 0.1, "mask_period": 1}, momentum=0.9),
+        Reading("density 0.1", {"density": 0.1, "mask_period": 1}, momentum=0.9, documented=True),
         Reading("density 0.01", {"density": 0.01, "mask_period": 1}, momentum=0.9),
     ),
     "rspg": (Reading("q = 4", {"num_directions": 4}),),

@@ -7,7 +7,7 @@ import numpy as np
 from experiments.records import markdown
 from experiments.style import label
 
-LEVELS = (2.25, 2.2, 2.15, 2.1, 2.05, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5)
+LEVELS = (2.3, 2.25, 2.2, 2.15, 2.1, 2.05, 2.0, 1.9, 1.8, 1.7, 1.6, 1.5)
 """Training losses whose price is told."""
 
 
@@ -26,10 +26,10 @@ def price(run: dict[str, Any], level: float) -> int | None:
     return next((spent for spent, loss in pairs if loss <= level), None)
 
 
-def ratio(results: dict[str, Any], level: float) -> float | None:
-    """ZO-SAH's mean price of a level over DeepZero's, where all their runs have reached it."""
+def ratio(results: dict[str, Any], level: float, other: str = "deepzero") -> float | None:
+    """ZO-SAH's mean price of a level over another's, where all their runs have reached it."""
     prices = []
-    for method in ("zosah", "deepzero"):
+    for method in ("zosah", other):
         if method not in results["methods"]:
             return None
         prices.append([price(run, level) for run in results["methods"][method]["runs"]])
@@ -39,10 +39,16 @@ def ratio(results: dict[str, Any], level: float) -> float | None:
     return ours / theirs if theirs else None
 
 
+def named(entry: str) -> str:
+    """A method's name, and whether it is as its authors document it."""
+    method = entry.removesuffix("_documented")
+    return label(method) + (" as documented" if method != entry else "")
+
+
 def described(method: str, entry: dict[str, Any]) -> str:
     """A method with what was chosen for it."""
     edge = " (edge)" if entry["at_edge"] else ""
-    return f"{label(method)}, {entry['reading']}, learning rate {entry['learning_rate']:g}{edge}"
+    return f"{named(method)}, {entry['reading']}, learning rate {entry['learning_rate']:g}{edge}"
 
 
 def _heading(results: dict[str, Any]) -> str:
@@ -71,8 +77,11 @@ def _levels(results: dict[str, Any]) -> str:
             else:
                 cells.append(f"{np.mean(got):,.0f} ({min(got):,} - {max(got):,})")
         rows.append([described(method, entry), *cells])
-    ratios = [ratio(results, level) for level in levels]
-    rows.append(["ZO-SAH / DeepZero", *("-" if r is None else f"{r:.2f}" for r in ratios)])
+    for other in methods:
+        if "zosah" in methods and other != "zosah":
+            ratios = [ratio(results, level, other) for level in levels]
+            cells = ["-" if found is None else f"{found:.2f}" for found in ratios]
+            rows.append([f"ZO-SAH / {named(other)}", *cells])
     return markdown(header, rows)
 
 
@@ -83,7 +92,7 @@ def _end(results: dict[str, Any]) -> str:
         runs = entry["runs"]
         rows.append(
             [
-                label(method),
+                named(method),
                 f"{np.mean([run['spent'][-1] for run in runs]):,.0f}",
                 f"{np.mean([run['steps'] for run in runs]):,.0f}",
                 _spread([run["loss"][-1] for run in runs], 3),
@@ -110,7 +119,7 @@ def _tuning(results: dict[str, Any]) -> str:
     for method, entry in results["methods"].items():
         chosen = (entry["reading"], entry["learning_rate"])
         for reading in dict.fromkeys(one["reading"] for one in entry["tried"]):
-            row = [f"{label(method)}, {reading}"]
+            row = [f"{named(method)}, {reading}"]
             for one in entry["tried"]:
                 if one["reading"] == reading:
                     cell = f"{one['loss']:.2f}"

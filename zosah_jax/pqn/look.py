@@ -19,7 +19,16 @@ from zosah_jax.pqn.model import (
     replace_gradient,
 )
 from zosah_jax.pqn.options import Options, first_batch, worthwhile
-from zosah_jax.pqn.state import TRY, PQNState, followed, is_elsewhere, told_at, value_error
+from zosah_jax.pqn.recheck import suspects
+from zosah_jax.pqn.state import (
+    RECHECK,
+    TRY,
+    PQNState,
+    followed,
+    is_elsewhere,
+    told_at,
+    value_error,
+)
 from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
 from zosah_jax.sah.subspaces import draw_coordinates
 
@@ -107,7 +116,7 @@ def tell_look(
         skipped = elsewhere & (not _has_slot(look, dim))
         seen = _met(here, chosen, offset, values, error, skipped)
     else:
-        seen = here._replace(model=_corrected(here, chosen, offset, values, error))
+        seen = _corrected(here, chosen, offset, values, error)
     return told_at(state, seen, position, base, len(probes))
 
 
@@ -216,8 +225,8 @@ def _met(
 
 def _corrected(
     state: PQNState, chosen: jax.Array, offset: jax.Array, values: jax.Array, error: jax.Array
-) -> Model:
-    """The model after forward differences of known coordinates."""
+) -> PQNState:
+    """The state after forward differences of known coordinates."""
     model, position, dim = state.model, state.position, state.position.shape[0]
     unit = jnp.maximum(state.unit, jnp.abs(position))
     divisor = jnp.where(offset == 0, 1, offset)
@@ -234,7 +243,11 @@ def _corrected(
 
     if len(chosen) < dim:
         model, squared = one_by_one(model)
-        return forgetful(model, squared, len(chosen) / dim, unit)
+        model = forgetful(model, squared, len(chosen) / dim, unit)
+        length = jnp.zeros_like(position).at[chosen].set(jnp.abs(offset))
+        suspect = suspects(squared, chosen, position - jnp.diagonal(state.model.seen_at), length)
+        kind = jnp.where(jnp.any(suspect != 0), RECHECK, state.kind)
+        return state._replace(model=model, suspect=suspect, kind=kind.astype(jnp.int32))
     gradient = jnp.zeros_like(slope).at[chosen].set(slope)
     errors = jnp.zeros_like(noise).at[chosen].set(noise)
 
@@ -247,4 +260,4 @@ def _corrected(
     model, squared = jax.lax.cond(complete & together, at_once, one_by_one, model)
     whole = replace_gradient(model, position, gradient)
     model = jax.tree.map(lambda new, old: jnp.where(complete, new, old), whole, model)
-    return forgetful(model, squared, 1, unit)
+    return state._replace(model=forgetful(model, squared, 1, unit))

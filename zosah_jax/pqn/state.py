@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from zosah_jax.checks import typed_key
 from zosah_jax.method import Told
 from zosah_jax.params import Address, Params, dimension, precision, working_dtype
-from zosah_jax.pqn.model import Model, empty_model, moved
+from zosah_jax.pqn.model import Model, empty_model, known, moved
 from zosah_jax.pqn.options import BATCHES, Options
 from zosah_jax.probes import CoordinateUpdate
 from zosah_jax.sah.subspaces import draw_coordinates
@@ -16,8 +16,8 @@ from zosah_jax.sah.subspaces import draw_coordinates
 _ROUNDING = 4.0  # relative error of a value in machine epsilons, where the user names none
 
 START, MEET, BATCH, WHOLE = 0, 1, 2, 2 + len(BATCHES)
-TRY = WHOLE + 1
-"""Kinds of steps: the first look, further coordinates, so many derivatives, all, a trial."""
+TRY, RECHECK = WHOLE + 1, WHOLE + 2
+"""Kinds of steps: first look, further coordinates, so many derivatives, all, trial, recheck."""
 
 
 class PQNState(NamedTuple):
@@ -39,6 +39,7 @@ class PQNState(NamedTuple):
         unit: length of a unit along each coordinate until its curvature is known, shape (D,).
         widening: factor on the first differences, which grow while they drown in noise, scalar.
         radius: of the trust region, in the norm of W; NaN before the first step.
+        suspect: where coordinates are to be put in rechecks, as offsets; 0: nowhere, shape (D,).
         model: of f around `position`.
     """
 
@@ -57,6 +58,7 @@ class PQNState(NamedTuple):
     unit: jax.Array
     widening: jax.Array
     radius: jax.Array
+    suspect: jax.Array
     model: Model
 
 
@@ -88,6 +90,7 @@ def initial_state(options: Options, params: Params) -> PQNState:
         unit=jnp.ones(dim, dtype),
         widening=jnp.ones((), dtype),
         radius=missing(),
+        suspect=jnp.zeros(dim, dtype),
         model=empty_model(dim, dtype),
     )
 
@@ -104,6 +107,20 @@ def value_error(options: Options, state: PQNState, params: Params, value: jax.Ar
     tiny = jnp.finfo(value.dtype).tiny
     size = jnp.maximum(jnp.abs(value), 1e-12 * jnp.nan_to_num(state.start))
     return jnp.maximum(relative * size + tiny, state.noise)
+
+
+def arrived(
+    state: PQNState, position: jax.Array, value: jax.Array, elsewhere: jax.Array
+) -> PQNState:
+    """The state where others have moved the parameters, once their value is known."""
+    next_look = jnp.where(jnp.all(known(state.model)), WHOLE, MEET)
+    return state._replace(
+        position=position,
+        value=value,
+        model=followed(state, position, elsewhere),
+        suspect=jnp.zeros_like(state.suspect),
+        kind=next_look.astype(jnp.int32),
+    )
 
 
 def told_at(

@@ -15,8 +15,8 @@ from zosah_jax.pqn.state import (
     TRY,
     WHOLE,
     PQNState,
+    arrived,
     either,
-    followed,
     is_elsewhere,
     told_at,
     value_error,
@@ -52,13 +52,7 @@ def tell_trial(
     position, step = gather(params, state.address), probes.offset[0]
     base, new = state.value, values[0]
     elsewhere = is_elsewhere(state, position)
-    whole = jnp.where(jnp.all(known(state.model)), WHOLE, MEET)
-    found = state._replace(
-        position=position,
-        value=new,
-        model=followed(state, position, elsewhere),
-        kind=whole.astype(jnp.int32),
-    )
+    found = arrived(state, position, new, elsewhere)
     told = told_at(state, found, position, new, 1)
     after, better = _tried(options, state, params, position, probes, new)
     state = _turned(options, either(elsewhere, told.state, after), params)
@@ -153,6 +147,7 @@ def _turned(options: Options, state: PQNState, params: Params) -> PQNState:
         kind=jnp.full_like(state.kind, START),
         value=jnp.full_like(state.value, jnp.nan),
         bound=jnp.zeros_like(state.bound),
+        suspect=jnp.zeros_like(state.suspect),
         radius=jnp.full_like(state.radius, jnp.nan),
         widening=jnp.ones_like(state.widening),
         model=empty_model(dim, state.value.dtype, state.model.correlation),
