@@ -131,6 +131,7 @@ def test_fewer_values(tmp_path, monkeypatch, capsys):
         rosenbrock=(2,),
         quadratics=1,
         valley_budget=20,
+        valley_seeds=(0, 1),
         seeds=(0, 1),
         methods=("rspg",),
         learning_rates=(0.1, 1.0),
@@ -168,6 +169,7 @@ def test_overhead(tmp_path, monkeypatch, capsys):
     tiny = {"tiny": partial(logistic_regression, rows=20, dimension=8)}
     monkeypatch.setattr(run, "OBJECTIVES", tiny)
     monkeypatch.setattr(run, "SUBSPACE_DIM", 8)
+    monkeypatch.setattr(run, "LARGE", 8)
     monkeypatch.setattr(run, "logistic_regression", tiny["tiny"])
     overhead.main(overhead.Config(chunks=(4,), repeats=1, step_repeats=1, out=tmp_path))
     results = kept(tmp_path)["results"]

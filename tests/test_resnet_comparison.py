@@ -108,6 +108,7 @@ def test_experiment(tiny, tmp_path, capsys):
         batch_size=8,
         budget=60,
         points=3,
+        tuning_seeds=(7, 8),
         seeds=(0, 1),
         out=tmp_path,
     )
@@ -124,8 +125,8 @@ def test_experiment(tiny, tmp_path, capsys):
         assert {one["learning_rate"] for one in entry["tried"]} == {0.1, 0.3}
         # the two best go on to the whole budget
         least = sorted(entry["tried"], key=lambda one: one["loss"])[:2]
-        assert all(("loss_at_budget" in one) == (one in least) for one in entry["tried"])
-        best = min(least, key=lambda one: one["loss_at_budget"])
+        assert all(("whole_loss" in one) == (one in least) for one in entry["tried"])
+        best = min(least, key=lambda one: one["whole_loss"])
         assert entry["learning_rate"] == best["learning_rate"]
         for run in entry["runs"]:
             assert run["spent"][0] == 0
@@ -142,7 +143,7 @@ def test_bad_input(tiny, tmp_path):
     cases: list[tuple[dict[str, Any], str]] = [
         ({"methods": ("adam",)}, "methods: got 'adam', wanted one of zosah"),
         ({"network": "vgg"}, "network: got 'vgg', wanted one of convnet"),
-        ({"tuning_seed": 0}, "tuning_seed: got 0"),
+        ({"tuning_seeds": (5, 0)}, r"tuning_seeds: got \(5, 0\)"),
         ({"network": "tiny", "shrink": 3}, "shrink: got 3, wanted a divisor of 2 pixels"),
     ]
     for changes, match in cases:

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments.overhead.objectives import Objective, convolutional, logistic_regression, mlp
+from experiments.overhead.own_work import own_work
 from experiments.timing import in_turns
 from zosah_jax import all_at_once, automatic, in_chunks, one_by_one, zosah
 from zosah_jax.params import address_of, dimension
@@ -25,6 +26,7 @@ OBJECTIVES: dict[str, Callable[[], Objective]] = {
 """By what they are and how many parameters they have, in the order of the latter."""
 
 SUBSPACE_DIM = 124  # of the step that is timed
+LARGE = 1_000  # parameters of the problem on which the own work is timed, in float64
 
 
 def measure(*, chunks: tuple[int, ...], repeats: int, step_repeats: int) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def measure(*, chunks: tuple[int, ...], repeats: int, step_repeats: int) -> dict
         "all at once": all_at_once(),
         "automatic": automatic(),
     }
-    with tqdm(total=len(OBJECTIVES) + 1, unit="objective") as bar:
+    with tqdm(total=len(OBJECTIVES) + 2, unit="objective") as bar:
         costs = {}
         for name, make in OBJECTIVES.items():
             bar.set_description(name)
@@ -53,8 +55,26 @@ def measure(*, chunks: tuple[int, ...], repeats: int, step_repeats: int) -> dict
         bar.set_description("step of ZO-SAH")
         step = _step_cost(logistic_regression(dimension=SUBSPACE_DIM), evaluators, step_repeats)
         bar.update()
+        bar.set_description("own work")
+        with jax.enable_x64(True):
+            own = _own_work(evaluators, repeats)
+        bar.update()
     machine = f"{os.cpu_count()} cores, {jax.devices()[0].device_kind}"
-    return {"machine": machine, "cost_of_a_value": costs, "step": step}
+    return {"machine": machine, "cost_of_a_value": costs, "step": step, "own_work": own}
+
+
+def _own_work(evaluators: dict[str, Any], repeats: int) -> dict[str, Any]:
+    """Ask and tell over as many values, by the quickest evaluator for 1,001 of them."""
+    objective = logistic_regression(dimension=LARGE)
+    params, data = (part.astype(float) for part in (objective.params, objective.data))
+    objective = objective._replace(params=params, data=data)
+    probes = _probes(objective, LARGE + 1)
+    functions = {name: _answering(objective, e, probes) for name, e in evaluators.items()}
+    times = in_turns(functions, max(1, repeats // 3))
+    best = min(times, key=lambda name: float(np.median(times[name])))
+    answering = partial(_answering, objective, evaluators[best])
+    found = own_work(objective, answering, repeats)
+    return {"dimension": LARGE, "best_evaluator": best, "methods": found}
 
 
 def _evaluator_costs(

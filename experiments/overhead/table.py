@@ -10,6 +10,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
     return {
         "values": _values(results["cost_of_a_value"]),
         "step": _step(results["step"], results["machine"]),
+        "own": _own_work(results["own_work"]),
     }
 
 
@@ -38,4 +39,19 @@ def _step(step: dict[str, Any], machine: str) -> str:
         ["best evaluator for the same values alone", step["best_evaluator"]],
         ["ratio: median (quartiles)", f"{step['ratio']:.2f} ({low:.2f} - {high:.2f})"],
     ]
+    return markdown(header, rows)
+
+
+def _own_work(own: dict[str, Any]) -> str:
+    header = [
+        f"d = {own['dimension']:,}, logistic regression of 4,000 rows",
+        "ask + tell / as many values: median (quartiles)",
+        "values of its kinds of steps",
+    ]
+    rows = []
+    for name, found in own["methods"].items():
+        low, high = found["ratio_quartiles"]
+        cost = f"{100 * found['ratio']:.1f} % ({100 * low:.1f} - {100 * high:.1f})"
+        kinds = (f"{n} x {found['values'][kind]:,}" for kind, n in found["steps"].items())
+        rows.append([name, cost, ", ".join(kinds)])
     return markdown(header, rows)

@@ -35,8 +35,8 @@ class Config:
     """The common grid."""
     tuning_budget: int = 5_000
     """Values of a run of the tuning's first round."""
-    tuning_seed: int = 1_000
-    """Seed of it, none of those reported."""
+    tuning_seeds: tuple[int, ...] = (1_000, 1_001, 1_002)
+    """Seeds of it, none of those reported; the first round has the first of them."""
     batch_size: int = 128
     """Images of a value."""
     budget: int = 20_000
@@ -56,9 +56,10 @@ def main(config: Config) -> None:
         for name in asked if isinstance(asked, tuple) else (asked,):
             if name not in known:
                 raise InputError(f"{option}: got {name!r}, wanted one of {', '.join(known)}.")
-    if config.tuning_seed in config.seeds:
+    shared = set(config.tuning_seeds) & set(config.seeds)
+    if shared or not config.tuning_seeds:
         raise InputError(
-            f"tuning_seed: got {config.tuning_seed}, wanted one that is not among the seeds."
+            f"tuning_seeds: got {config.tuning_seeds}, wanted some that are not among the seeds."
         )
     data = image_data.load(config.dataset, config.data_dir)
     side = data.train.images.shape[1]
@@ -73,7 +74,7 @@ def main(config: Config) -> None:
         methods=config.methods,
         learning_rates=config.learning_rates,
         tuning_budget=config.tuning_budget,
-        tuning_seed=config.tuning_seed,
+        tuning_seeds=config.tuning_seeds,
         batch_size=config.batch_size,
         budget=config.budget,
         points=config.points,

@@ -1,4 +1,4 @@
-"""The measurement: every reading and learning rate on one seed, the best of a method on others."""
+"""The measurement: every reading and learning rate on some seeds, the best of each on others."""
 
 from typing import Any
 
@@ -24,16 +24,17 @@ def measure(
     methods: tuple[str, ...],
     learning_rates: tuple[float, ...],
     tuning_budget: int,
-    tuning_seed: int,
+    tuning_seeds: tuple[int, ...],
     batch_size: int,
     budget: int,
     points: int,
     seeds: tuple[int, ...],
 ) -> dict[str, Any]:
-    """Tune every method on one seed, and run it on others.
+    """Tune every method on some seeds, and run it on others.
 
-    The tuning is in two rounds: short runs of every reading and learning rate, and runs as long as
-    those reported of the two that end lowest. A reading that is marked as documented is tuned and
+    The tuning is in two rounds: a short run of every reading and learning rate, and runs as long as
+    those reported, on every tuning seed, of the two whose training loss was lowest in the mean over
+    the run. The lower of these two is reported. A reading that is marked as documented is tuned and
     reported by itself, too, as `<method>_documented`.
 
     Args:
@@ -43,7 +44,7 @@ def measure(
         methods: by name.
         learning_rates: the common grid.
         tuning_budget: values of a run of the tuning's first round.
-        tuning_seed: its seed.
+        tuning_seeds: of the second round; the first of them is that of the first round.
         batch_size: images of a value.
         budget: values of a reported run.
         points: how often it is looked at.
@@ -61,7 +62,7 @@ def measure(
         "network": network,
         "batch_size": batch_size,
         "tuning_budget": tuning_budget,
-        "tuning_seed": tuning_seed,
+        "tuning_seeds": tuning_seeds,
         "budget": budget,
         "methods": {},
     }
@@ -72,7 +73,7 @@ def measure(
             shared,
             learning_rates=learning_rates,
             tuning_budget=tuning_budget,
-            tuning_seed=tuning_seed,
+            tuning_seeds=tuning_seeds,
             budget=budget,
             points=points,
             seeds=seeds,
@@ -88,7 +89,7 @@ def _tuned_and_run(
     *,
     learning_rates: tuple[float, ...],
     tuning_budget: int,
-    tuning_seed: int,
+    tuning_seeds: tuple[int, ...],
     budget: int,
     points: int,
     seeds: tuple[int, ...],
@@ -114,33 +115,43 @@ def _tuned_and_run(
     documented = tuple(reading for reading in readings if reading.documented)
     if documented and documented != readings:
         groups[f"{method}_documented"] = documented
-    total = len(readings) * len(learning_rates) + len(groups) * (_SHORTLIST + len(seeds))
+    long = _SHORTLIST * len(tuning_seeds) + len(seeds)
+    total = len(readings) * len(learning_rates) + len(groups) * long
     entries = {}
     with tqdm(total=total, unit="run", desc=method) as bar:
         for name, group in groups.items():
             tried = []
             for reading in group:
                 for rate in learning_rates:
-                    found = run(reading.name, rate, tuning_seed, tuning_budget, _GLANCES)
-                    loss = found["loss"][-1]
+                    found = run(reading.name, rate, tuning_seeds[0], tuning_budget, _GLANCES)
+                    loss = _mean_loss(found, tuning_budget)
                     tried.append({**_about(reading), "learning_rate": rate, "loss": loss})
                     bar.set_postfix(loss=loss)
                     bar.update(name == method)
             shortlist = sorted(tried, key=lambda one: one["loss"])[:_SHORTLIST]
             for one in shortlist:  # what is quick over a few steps may be unstable over more
-                found = run(one["reading"], one["learning_rate"], tuning_seed, budget, points)
-                one["loss_at_budget"] = found["loss"][-1]
-                bar.update()
-            best = min(shortlist, key=lambda one: one["loss_at_budget"])
+                over = []
+                for seed in tuning_seeds:
+                    found = run(one["reading"], one["learning_rate"], seed, budget, points)
+                    over.append(_mean_loss(found, budget))
+                    bar.update()
+                one["whole_loss"] = float(np.mean(over))
+            best = min(shortlist, key=lambda one: one["whole_loss"])
             runs = []
             for seed in seeds:
                 found = run(best["reading"], best["learning_rate"], seed, budget, points)
                 runs.append({"seed": seed, **found})
                 bar.update()
-            chosen = {key: value for key, value in best.items() if not key.startswith("loss")}
+            chosen = {key: value for key, value in best.items() if "loss" not in key}
             edge = best["learning_rate"] in (learning_rates[0], learning_rates[-1])
             entries[name] = {**chosen, "at_edge": edge, "tried": tried, "runs": runs}
     return entries, next(iter(ready.values())).dimension
+
+
+def _mean_loss(run: dict[str, Any], most: int) -> float:
+    """Mean of the training loss over a run; one that was given up keeps what it had then."""
+    at = np.linspace(0, most, 101)
+    return float(np.mean(np.interp(at, run["spent"], run["loss"])))
 
 
 def _marks(budget: int, points: int) -> list[int]:

@@ -108,11 +108,11 @@ def _spread(values: list[float], digits: int) -> str:
 
 
 def _tuning(results: dict[str, Any]) -> str:
-    """Training loss at the end of every run of the tuning; what was chosen is bold."""
+    """Training loss in the mean over every run of the tuning; what was chosen is bold."""
     first = next(iter(results["methods"].values()))
     rates = list(dict.fromkeys(one["learning_rate"] for one in first["tried"]))
     header = [
-        f"training loss after {results['tuning_budget']:,} values (and {results['budget']:,})",
+        f"mean loss over {results['tuning_budget']:,} values (and {results['budget']:,})",
         *(f"{rate:g}" for rate in rates),
     ]
     rows = []
@@ -123,8 +123,8 @@ def _tuning(results: dict[str, Any]) -> str:
             for one in entry["tried"]:
                 if one["reading"] == reading:
                     cell = f"{one['loss']:.2f}"
-                    if "loss_at_budget" in one:
-                        cell += f" ({one['loss_at_budget']:.2f})"
+                    if "whole_loss" in one:
+                        cell += f" ({one['whole_loss']:.2f})"
                     bold = (reading, one["learning_rate"]) == chosen
                     row.append(f"**{cell}**" if bold else cell)
             rows.append(row)

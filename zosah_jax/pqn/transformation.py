@@ -30,7 +30,8 @@ def scale_by_zopqn(
 
     - a *look* measures the derivatives of which the model is least certain: 8, 32 or all, what
       promises the largest decrease a value; all for a while where the model was surprised. The
-      first looks meet each coordinate once, from both sides;
+      first looks meet each coordinate once, from both sides. After a look at 8 or 32, a *recheck*
+      of one value measures B_ii wherever a derivative was more than two standard deviations off;
     - a *trial* asks for the value at the minimum of the model within a trust region, and goes there
       if it is lower; so no learning rate but 1 is needed. It follows a look, or a trial that was
       refused, kept its promise at the rim of the region, or kept far more than it promised.
