@@ -23,10 +23,10 @@ def draw(results: dict[str, Any], path: Path) -> None:
     columns = min(_COLUMNS, len(found))
     rows = -(-len(found) // columns)
     with style.figure(path, 4.0 * columns + 0.6, 3.3 * rows + 1.0) as figure:
-        panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
+        panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
         for panel, (name, dataset) in zip(panels, found.items(), strict=False):
             _panel(panel, name, dataset)
-        for panel in list(panels)[len(found) :]:
+        for panel in panels[len(found) :]:
             panel.set_axis_off()
         first = figure.axes[0]
         figure.supylabel("gap to the optimum closed, median", fontsize=13)

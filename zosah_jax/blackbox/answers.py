@@ -3,6 +3,7 @@
 import multiprocessing
 import pickle
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -158,7 +159,7 @@ class Answers:
 Take = Callable[[int, Answer], None]
 
 
-class _Pool:
+class _Pool(ABC):
     """Workers, and what goes wrong with them."""
 
     def __init__(self) -> None:
@@ -187,17 +188,18 @@ class _Pool:
                 future.cancel()
             raise
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (not all have something)
         """Let go of what is our own."""
 
+    @abstractmethod
     def _submit(self, point: Params) -> Future:
-        raise NotImplementedError
+        """Hand a call out."""
 
+    @abstractmethod
     def _room(self, batch: int, timeout: float | None) -> int:
         """Calls that may be pending at a time."""
-        raise NotImplementedError
 
-    def _tidy(self) -> None:
+    def _tidy(self) -> None:  # noqa: B027
         """Between two waves, when nothing runs but what was given up."""
 
     def _broken(self, running: set[Future]) -> set[Future]:
