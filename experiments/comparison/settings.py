@@ -58,7 +58,7 @@ class Entrant:
     Attributes:
         method: by name.
         setting: "tuned": the learning rate alone. "simple": ZO-SAH's m too. "unchecked": ZOHA
-            without its descent check, which leaves a learning rate no say.
+            without its descent check.
         candidates: what is tried.
     """
 

@@ -15,8 +15,8 @@ from experiments.fewer_values.table import tables
 
 _NAME = "fewer_values"
 
-# MeZO's runs are RSPG's here; ZOHA and DeepZero take at least 1.7 times the values of the best one
-# everywhere (`experiments.comparison`).
+# MeZO's runs are RSPG's here; ZOHA and DeepZero take 1.2 to 5 times the values of the best one and
+# more everywhere (`experiments.comparison`).
 CONTENDERS = tuple(name for name in PUBLISHED if name not in ("mezo", "zoha", "deepzero"))
 """The methods of the library that may be the best of the others."""
 
