@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import Bounds, LinearConstraint, OptimizeWarning, minimize, rosen
 
 import zosah_jax
-from zosah_jax.integrations.scipy import zosah
+from zosah_jax.integrations.scipy import zopqn, zosah
 
 X0 = np.array([-1.2, 1.0])
 OPTIONS = {"maxfev": 150, "noise": 0}
@@ -52,6 +52,16 @@ def test_bounds(bounds):
     np.testing.assert_allclose(result.x, [0.5, 0.25], atol=1e-4)
     assert np.min(calls) >= -2
     assert np.max(np.array(calls)[:, 0]) <= 0.5
+
+
+def test_zopqn_is_zosah_with_its_transformation():
+    bounds = Bounds([-2, -2], [0.5, np.inf])
+    options = {"maxfev": 90, "noise": 0}
+    result = run(method=zopqn, bounds=bounds, options=options)
+    same = run(bounds=bounds, options={**options, "tx": zosah_jax.zopqn()})
+    np.testing.assert_array_equal(result.x, same.x)
+    np.testing.assert_allclose(result.x, [0.5, 0.25], atol=1e-4)
+    assert result.nfev <= 90
 
 
 def test_callbacks():

@@ -1,4 +1,4 @@
-"""`scipy.optimize.minimize(fun, x0, method=zosah)`: SciPy's way in, values alone."""
+"""`scipy.optimize.minimize(fun, x0, method=zopqn)`: SciPy's way in, values alone."""
 
 import inspect
 import warnings
@@ -10,6 +10,7 @@ import numpy as np
 from zosah_jax.blackbox.run import Progress, minimize_blackbox
 from zosah_jax.checks import check_count
 from zosah_jax.minimize import Status
+from zosah_jax.recommended import default_method
 
 try:
     from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
@@ -109,6 +110,34 @@ def zosah(
         message=out.message,
         success=out.status in (Status.BUDGET_SPENT, Status.TARGET_REACHED),
     )
+
+
+def zopqn(fun: Callable[..., Any], x0: np.ndarray, args: tuple[Any, ...] = (), **rest: Any) -> Any:
+    """ZO-PQN as a method of `scipy.optimize.minimize`: fewer values, where they are nearly exact.
+
+    Args:
+        fun: as of `zosah`.
+        x0: as of `zosah`.
+        args: as of `zosah`.
+        **rest: bounds, callback and options, as of `zosah`, but `tx`. `noise=0` spares the values
+            that an estimate of the noise takes.
+
+    Returns:
+        As `zosah`.
+
+    Raises:
+        ValueError, TypeError: as `zosah`.
+
+    Example:
+        >>> import numpy as np
+        >>> from scipy.optimize import minimize, rosen
+        >>> from zosah_jax.integrations.scipy import zopqn
+        >>> options = {"maxfev": 200, "noise": 0}
+        >>> result = minimize(rosen, np.array([-1.2, 1.0]), method=zopqn, options=options)
+        >>> bool(result.fun < 1e-12), result.nfev <= 200
+        (True, True)
+    """
+    return zosah(fun, x0, args, tx=default_method("zopqn"), **rest)
 
 
 class _Scalar:
