@@ -131,7 +131,6 @@ def test_fewer_values(tmp_path, monkeypatch, capsys):
         rosenbrock=(2,),
         quadratics=1,
         valley_budget=20,
-        valley_seeds=(0, 1),
         seeds=(0, 1),
         methods=("rspg",),
         learning_rates=(0.1, 1.0),

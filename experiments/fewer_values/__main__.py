@@ -41,8 +41,6 @@ class Config:
     """Random quadratics of dimension 100 and condition 1e4."""
     valley_budget: int = 1_000
     """Most values of a run on those, in units of d."""
-    valley_seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6)
-    """Seeds of ZO-PQN on those: which minimum a run of many dimensions comes to depends on them."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of ZO-PQN, of CMA-ES and of the library's other methods."""
     methods: tuple[str, ...] = CONTENDERS
@@ -82,7 +80,6 @@ def main(config: Config) -> None:
             rosenbrock=config.rosenbrock,
             quadratics=config.quadratics,
             valley_budget=config.valley_budget,
-            valley_seeds=config.valley_seeds,
             seeds=config.seeds,
             methods=config.methods,
             learning_rates=config.learning_rates,

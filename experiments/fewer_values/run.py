@@ -42,7 +42,6 @@ def measure(
     rosenbrock: tuple[int, ...],
     quadratics: int,
     valley_budget: int,
-    valley_seeds: tuple[int, ...],
     seeds: tuple[int, ...],
     methods: tuple[str, ...],
     learning_rates: tuple[float, ...],
@@ -63,8 +62,7 @@ def measure(
         rosenbrock: dimensions.
         quadratics: how many.
         valley_budget: of a run on Rosenbrock's function and quadratics, in units of d.
-        valley_seeds: of ZO-PQN there.
-        seeds: of the methods that have some, elsewhere.
+        seeds: of the methods that have some.
         methods: the library's other methods, by name.
         learning_rates: their grid.
         tuning_seed: on which it is searched.
@@ -103,7 +101,7 @@ def measure(
             bar.update()
         for valley in valleys:
             bar.set_description(valley.name)
-            long[valley.name] |= _on_valley(valley, valley_budget, valley_seeds, seeds, parts)
+            long[valley.name] |= _on_valley(valley, valley_budget, seeds, parts)
             bar.update()
     named = [{"name": name, **found} for name, found in long.items()]
     return {"fractions": list(fractions), "data": data, "valleys": named}
@@ -179,17 +177,12 @@ def _on_data(
 
 
 def _on_valley(
-    valley: Valley,
-    budget: int,
-    own_seeds: tuple[int, ...],
-    seeds: tuple[int, ...],
-    parts: Iterable[str],
+    valley: Valley, budget: int, seeds: tuple[int, ...], parts: Iterable[str]
 ) -> dict[str, Any]:
     d = len(valley.start)
     found: dict[str, Any] = {}
     if "zopqn" in parts:
-        keys = [jax.random.key(seed) for seed in own_seeds]
-        ours = [from_history(_history(valley, budget * d, key)) for key in keys]
+        ours = [from_history(_history(valley, budget * d, jax.random.key(seed))) for seed in seeds]
         found["zopqn"] = [values_to_reach(curve, valley.target) for curve in ours]
     if "peers" in parts:
         found["peers"] = _valley_peers(valley, budget, seeds)
