@@ -118,16 +118,18 @@ def sah_step(f, x, base, groups, memory, switching, options):
         one = np.array([average if i == j else 0.0 for i, j in unknowns(s)])
         visits, previous = [], [one] * len(groups)
 
+    blank = bool(visits) and not switching and not np.any(memory.hessian)  # nothing to go by
+
     gradients, hessians, stays, known = [], [], [], []
     for j, group in enumerate(groups):
         g, epsilon = differences(now, j)
         rows = equations(visits, j, group, x, base, g, epsilon, options)
-        a = previous[j] if not visits else fit(rows, previous, j, noise, options)
+        a = previous[j] if blank or not visits else fit(rows, previous, j, noise, options)
         if options["fit"] == "joint":
             g = g - epsilon * np.diag(matrix(a, s)) / 2
         gradients.append(g)
         hessians.append(a)
-        stays.append(np.isnan(g))
+        stays.append(np.isnan(g) | blank)
         known.append(np.ones(len(a), bool) if previous[j] is not None else determined(rows, s))
     settle(hessians, stays, known, s)
     held = [
@@ -211,8 +213,18 @@ def determined(rows, s):
 
 
 def settle(hessians, stays, known, s):
-    """Where something is undetermined: a_ij = 0, a_ii the largest known, and i stays."""
+    """Where something is undetermined: a_ij = 0, a_ii the largest known, and i stays.
+
+    Where no a_ii is known, the largest absolute row sum of what was fitted.
+    """
     places = unknowns(s)
+    if not any(one for seen in known for one, (i, j) in zip(seen, places, strict=True) if i == j):
+        fitted = max(np.abs(matrix(a, s)).sum(1).max() for a in hessians)
+        for a in hessians:
+            a[:] = [fitted if i == j else 0.0 for i, j in places]
+        for stay in stays:
+            stay[:] = True
+        return
     largest = max(
         (
             abs(value)

@@ -78,6 +78,28 @@ def test_the_only_pair_there_is_keeps_its_cache_where_values_are_missing(x64):
     assert {1, 2} <= set(lost)
 
 
+@pytest.mark.parametrize("along_both", [True, False])
+def test_a_period_in_which_no_curvature_is_determined(x64, along_both):
+    """Every sample along an axis is missing at the start; so are all others, or they are not."""
+    x0 = START[:4]
+
+    def bowl(x, xp=jnp):
+        moved = xp.abs(xp.asarray(x) - x0) > 1e-9
+        back = xp.any(moved & (xp.asarray(x) < x0)) & (xp.sum(moved) == 1)
+        lost = back if along_both else back | (xp.sum(moved) == 2)
+        value = xp.sum(xp.array([1.0, 5, 2, 9]) * (x - 1) ** 2) + 0.3 * x[0] * x[3]
+        return xp.where(lost, xp.nan, value)
+
+    points, expected, *_ = run({"period": 3}, bowl, x0, 4, 30)
+    # too few equations are solved with a pull that is not far above rounding
+    np.testing.assert_allclose(points, expected, rtol=0, atol=1e-3)
+    np.testing.assert_array_equal(points[1], x0)
+    if along_both:
+        assert bowl(points[-1], np) < bowl(x0, np) / 2
+    else:  # nothing ever tells how far to go
+        np.testing.assert_array_equal(points, np.tile(x0, (31, 1)))
+
+
 @pytest.mark.parametrize(("kind", "s"), [("minimal", 2), ("paper", 2), ("minimal", 3)])
 def test_what_samples_determine_is_a_matter_of_rank(x64, kind, s):
     draw, grid = np.random.default_rng(0), sample_grid(kind, s)

@@ -9,7 +9,7 @@ import numpy as np
 
 from zosah_jax.sah.cache import Visit
 from zosah_jax.sah.options import Grid
-from zosah_jax.sah.unknowns import diagonal_of, dimension_of, number_of, places
+from zosah_jax.sah.unknowns import diagonal_of, dimension_of, matrix_of, number_of, places
 
 
 def sample_grid(kind: Grid, dim: int) -> np.ndarray:
@@ -79,11 +79,14 @@ def determined(fresh: Visit, gradient: jax.Array) -> Determined:
 def settled(hessian: jax.Array, known: Determined) -> jax.Array:
     """A with what is not determined set to a cautious guess, shape (J, n).
 
-    a_ij = 0, and a_ii the largest |a_ii| that is known of any W_j: a step that is too short.
+    a_ij = 0, and a_ii the largest |a_ii| that is known of any W_j: a step that is too short. Where
+    none is known, it is the largest absolute row sum of what was fitted.
     """
     on_diagonal = np.zeros(hessian.shape[-1], bool)
     on_diagonal[diagonal_of(dimension_of(hessian))] = True
     seen = known.unknown & on_diagonal[None]
     largest = jnp.max(jnp.abs(hessian), initial=0, where=seen)
+    fitted = jnp.max(jnp.sum(jnp.abs(matrix_of(hessian)), axis=-1))
+    largest = jnp.where(jnp.any(seen), largest, fitted)
     guess = jnp.where(jnp.asarray(on_diagonal)[None], largest, 0)
     return jnp.where(known.unknown, hessian, guess)

@@ -121,7 +121,10 @@ def _tell_following(
 ) -> Told:
     shape = state.subspaces.leaf.shape
     now = _seen(params, state.subspaces, diagonal_offsets(probes.offset[1:].reshape(shape)), values)
-    fitted = _fit(options, state, params, now, list(state.cache), state.hessian)
+    gradient, hessian, lacks = _fit(options, state, params, now, list(state.cache), state.hessian)
+    # where no curvature at all was measured at the switch, what is left of it says nothing
+    none = ~jnp.any(state.hessian != 0)
+    fitted = _Fitted(gradient, jnp.where(none, state.hessian, hessian), lacks | none)
     told = _newton(
         options,
         state._replace(cache=push(state.cache, now)),
