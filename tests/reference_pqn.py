@@ -8,6 +8,7 @@ import numpy as np
 
 SPREAD, CURVING, COMMON = 0.3, 0.05, 0.3
 BATCHES = (8, 32)
+LIVING = 8  # values a coordinate after which whole gradients and secant pairs take over
 
 
 class Reference:
@@ -25,7 +26,9 @@ class Reference:
         self.T = COMMON**2 * np.eye(2)
         self.rho, self.drift, self.factor, self.surprise = 0.0, COMMON**2, 0.0, 1.0
         self.points, self.kinds, self.values = [], [], 0
-        self.suspect = np.zeros(d)
+        self.suspect, self.along = np.zeros(d), np.zeros(d)
+        self.C, self.R, self.theta, self.reach = np.eye(d), np.zeros((d, d)), 0.0, np.inf
+        self.evidence = 0.0
 
     def ask(self, x):
         self.values += 1
@@ -34,6 +37,7 @@ class Reference:
     def step(self):
         self.points.append(self.x.copy())
         self.kinds.append(self.kind)
+        self.spent = self.values
         if self.kind == "try":
             self.try_step()
         elif self.kind == "recheck":
@@ -82,8 +86,12 @@ class Reference:
         slope, noise = np.zeros(d), (self.error() / h) ** 2
         for i in chosen:
             e = np.eye(d)[i] * h[i]
-            slope[i] = (self.ask(self.x + e) - self.value) / h[i] - h[i] / 2 * self.B[i, i]
+            slope[i] = (self.ask(self.x + e) - self.value) / h[i]
+        if not self.over():
+            slope[chosen] -= (h / 2 * np.diag(self.B))[chosen]
         if count == d and (self.seen_at == self.seen_at[0]).all():
+            if self.over():
+                self.pair(self.x - self.seen_at[0], slope - self.seen, noise)
             squared = self.secant(slope, noise)
         else:
             moves = self.x - np.diag(self.seen_at)
@@ -161,6 +169,25 @@ class Reference:
         self.V = self.V - 0.9 * np.outer(v, v) / q
         return [rest @ np.linalg.solve(N, rest) / len(s)]
 
+    def over(self, next_step=False):
+        """Whether the gradient no longer lives on: whole ones are measured, and pairs kept."""
+        spent = self.values if next_step else self.spent
+        return (self.W > 0).all() and spent >= LIVING * len(self.x)
+
+    def pair(self, s, y, noise):
+        """BFGS of the inverse in units, all pairs kept: H = C / theta + R."""
+        if self.theta > 0:
+            by_pairs = np.linalg.solve(self.C / self.theta + self.R, s / self.unit) / self.unit
+            off = [np.sqrt(np.sum((y - guess) ** 2 / self.W)) for guess in (self.B @ s, by_pairs)]
+            score = np.clip(np.log(off[0] / off[1]), -3, 3)
+            self.evidence = 0.7 * self.evidence + 0.3 * score
+        s, y = s / self.unit, y * self.unit
+        doubt = 2 * np.sqrt(s**2 @ (2 * noise * self.unit**2))
+        if s @ y > max(1e-8 * np.linalg.norm(s) * np.linalg.norm(y), doubt):
+            E = np.eye(len(s)) - np.outer(s, y) / (s @ y)
+            self.C, self.R = E @ self.C @ E.T, E @ self.R @ E.T + np.outer(s, s) / (s @ y)
+            self.theta = np.linalg.norm(y) / np.linalg.norm(s)
+
     def forget(self, squared, part):
         if squared:
             self.surprise = 0.7 * self.surprise + 0.3 * np.mean(squared)
@@ -176,20 +203,30 @@ class Reference:
 
     # --- trials -----------------------------------------------------------------------------------
 
+    def by_pairs(self):
+        return self.over() and self.theta > 0 and self.evidence > -1
+
     def solved(self):
-        """Step and decrease of the model within the trust region."""
+        """Step and decrease of the model, or of the secant pairs, within the trust region."""
+        if self.by_pairs():
+            mu, Q = np.linalg.eigh(self.C / self.theta + self.R)
+            mu = np.maximum(mu, np.finfo(float).eps * mu.max())
+            return self.within(1 / mu[::-1], Q[:, ::-1], 1 / self.unit, self.reach)
         there = self.W > 0
         root = np.sqrt(np.where(there, self.W, 1))
         scaled = np.where(np.outer(there, there), self.B / np.outer(root, root), 0)
         w, Q = np.linalg.eigh(scaled + np.diag(1.0 * ~there))
+        return self.within(w, Q, root, self.trust)
+
+    def within(self, w, Q, root, radius):
         a, eps = Q.T @ (self.g / root), np.finfo(float).eps
         largest, lowest = np.abs(w).max(), max(0, -w[0])
         damping = 0 if w[0] > 10 * eps * largest else lowest + 100 * eps * largest
-        if np.linalg.norm(a / (w + damping)) > self.trust:
-            low, high = damping, lowest + np.linalg.norm(a) / self.trust
+        if np.linalg.norm(a / (w + damping)) > radius:
+            low, high = damping, lowest + np.linalg.norm(a) / radius
             for _ in range(50):
                 middle = (low + high) / 2
-                if np.linalg.norm(a / (w + middle)) > self.trust:
+                if np.linalg.norm(a / (w + middle)) > radius:
                     low = middle
                 else:
                     high = middle
@@ -200,11 +237,15 @@ class Reference:
     def try_step(self):
         if self.trust is None:
             self.trust = 2 * np.sqrt((self.W * self.unit**2).max())
-        s, decrease = self.solved()
-        value = self.ask(self.x + s)
+        along, self.along = self.along, np.zeros(len(self.x))
+        s, decrease = (along, np.inf) if along.any() else self.solved()
+        value, slope = self.ask(self.x + s), self.g @ s
         change, length = value - self.value, np.sqrt(s @ (self.W * s))
         ratio, reached = -change / decrease, length > 0.99 * self.trust
-        if ratio > 0.75:
+        if along.any() or self.by_pairs():
+            if not along.any():
+                self.line(s, slope, change, ratio)
+        elif ratio > 0.75:
             self.trust = max(self.trust, 2 * length)
         elif ratio < 0.25:
             self.trust = 0.4 * length
@@ -215,7 +256,19 @@ class Reference:
             self.x, self.value, self.refused = self.x + s, value, 0
         else:
             self.refused += 1
-        self.choose(better, (ratio > 0.9 and reached) or ratio > 1.5)
+        self.choose(better or along.any(), (ratio > 0.9 and reached) or ratio > 1.5)
+
+    def line(self, s, slope, change, ratio):
+        """The trust region of the pairs, and whether the parabola along s ends elsewhere."""
+        length, bend = np.linalg.norm(s / self.unit), change - slope
+        best = -slope / (2 * bend) if bend > 0 else np.inf
+        if ratio > 0.75:
+            self.reach = max(self.reach, 2 * length)
+        elif ratio < 0.25:
+            self.reach = np.clip(best, 0.1, 0.5) * length if bend > 0 else 0.4 * length
+        best = np.clip(best, 0.1, 3)
+        if change < 0 and abs(best - 1) > 0.3:
+            self.along = (best - 1) * s
 
     def learn_value(self, s, change):
         v, pull = self.V @ s, self.P @ s
@@ -239,6 +292,9 @@ class Reference:
         d = len(self.x)
         if (self.W == 0).any():
             self.kind = "try" if not better and self.refused < 3 else "meet"
+            return
+        if self.over(next_step=True):
+            self.kind = "try" if self.along.any() or not better else "whole"
             return
         _, promise = self.solved()
         worth = np.cumsum(np.sort(self.worth())[::-1])

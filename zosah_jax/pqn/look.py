@@ -20,12 +20,16 @@ from zosah_jax.pqn.model import (
 )
 from zosah_jax.pqn.options import Options, first_batch, worthwhile
 from zosah_jax.pqn.recheck import suspects
+from zosah_jax.pqn.secants import Secants, learn_pair
 from zosah_jax.pqn.state import (
     RECHECK,
     TRY,
     PQNState,
+    either,
     followed,
     is_elsewhere,
+    lives_on,
+    revived,
     told_at,
     value_error,
 )
@@ -230,7 +234,9 @@ def _corrected(
     model, position, dim = state.model, state.position, state.position.shape[0]
     unit = jnp.maximum(state.unit, jnp.abs(position))
     divisor = jnp.where(offset == 0, 1, offset)
-    slope = (values - state.value) / divisor - offset / 2 * jnp.diagonal(model.hessian)[chosen]
+    alive = lives_on(state)
+    bend = jnp.where(alive, offset / 2 * jnp.diagonal(model.hessian)[chosen], 0)
+    slope = (values - state.value) / divisor - bend
     slope = jnp.where(jnp.isfinite(slope) & (offset != 0), slope, jnp.nan)
     noise = (error / divisor) ** 2
 
@@ -250,14 +256,20 @@ def _corrected(
         return state._replace(model=model, suspect=suspect, kind=kind.astype(jnp.int32))
     gradient = jnp.zeros_like(slope).at[chosen].set(slope)
     errors = jnp.zeros_like(noise).at[chosen].set(noise)
+    complete = jnp.all(jnp.isfinite(slope))
+    together = jnp.all(model.seen_at == model.seen_at[:1])
+
+    def paired(state: PQNState) -> Secants:
+        step, change = position - model.seen_at[0], gradient - model.seen
+        return learn_pair(state.secants, model, state.unit, step, change, errors)
 
     def at_once(model: Model) -> tuple[Model, jax.Array]:
         model, squared = learn_gradient(model, position, gradient, errors)
         return model, jnp.full(dim, squared)
 
-    complete = jnp.all(jnp.isfinite(slope))
-    together = jnp.all(model.seen_at == model.seen_at[:1])
+    secants = jax.lax.cond(complete & together & ~alive, paired, lambda state: state.secants, state)
     model, squared = jax.lax.cond(complete & together, at_once, one_by_one, model)
     whole = replace_gradient(model, position, gradient)
     model = jax.tree.map(lambda new, old: jnp.where(complete, new, old), whole, model)
-    return state._replace(model=forgetful(model, squared, 1, unit))
+    seen = state._replace(model=forgetful(model, squared, 1, unit), secants=secants)
+    return either(complete | alive, seen, revived(seen))

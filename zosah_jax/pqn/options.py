@@ -52,6 +52,9 @@ class Options:
 BATCHES = (8, 32)
 """How many derivatives a step measures where it does not measure all; each is compiled."""
 
+LIVING = 8
+"""Values a coordinate for which the gradient lives on; then whole ones are measured."""
+
 
 def worthwhile(batch: int, dim: int) -> bool:
     """Whether a batch is well below D; close below, the whole gradient is worth more."""

@@ -9,7 +9,8 @@ from zosah_jax.checks import typed_key
 from zosah_jax.method import Told
 from zosah_jax.params import Address, Params, dimension, precision, working_dtype
 from zosah_jax.pqn.model import Model, empty_model, known, moved
-from zosah_jax.pqn.options import BATCHES, Options
+from zosah_jax.pqn.options import BATCHES, LIVING, Options
+from zosah_jax.pqn.secants import Secants, no_pairs
 from zosah_jax.probes import CoordinateUpdate
 from zosah_jax.sah.subspaces import draw_coordinates
 
@@ -29,6 +30,7 @@ class PQNState(NamedTuple):
         spent: values spent in this subspace, int32.
         refused: steps refused in a row, int32.
         distrust: steps for which whole gradients are yet to be measured, int32.
+        living: values of this subspace up to which the gradient lives on, int32.
         kind: of the next step, int32.
         address: the coordinates of the subspace, leaves of shape (D,).
         position: where they stood when `value` was known, shape (D,).
@@ -40,7 +42,10 @@ class PQNState(NamedTuple):
         widening: factor on the first differences, which grow while they drown in noise, scalar.
         radius: of the trust region, in the norm of W; NaN before the first step.
         suspect: where coordinates are to be put in rechecks, as offsets; 0: nowhere, shape (D,).
+        along: the next step, where it goes on along the last one; 0: it does not, shape (D,).
+        reach: radius of the trust region of the secant pairs, in units; inf before a refusal.
         model: of f around `position`.
+        secants: pairs of moves and changes of the gradient since it no longer lives on.
     """
 
     key: jax.Array
@@ -48,6 +53,7 @@ class PQNState(NamedTuple):
     spent: jax.Array
     refused: jax.Array
     distrust: jax.Array
+    living: jax.Array
     kind: jax.Array
     address: Address
     position: jax.Array
@@ -59,7 +65,10 @@ class PQNState(NamedTuple):
     widening: jax.Array
     radius: jax.Array
     suspect: jax.Array
+    along: jax.Array
+    reach: jax.Array
     model: Model
+    secants: Secants
 
 
 def initial_state(options: Options, params: Params) -> PQNState:
@@ -80,6 +89,7 @@ def initial_state(options: Options, params: Params) -> PQNState:
         spent=none(),
         refused=none(),
         distrust=none(),
+        living=none() + LIVING * dim,
         kind=none(),
         address=draw_coordinates(key, none(), params, dim),
         position=jnp.zeros(dim, dtype),
@@ -91,7 +101,26 @@ def initial_state(options: Options, params: Params) -> PQNState:
         widening=jnp.ones((), dtype),
         radius=missing(),
         suspect=jnp.zeros(dim, dtype),
+        along=jnp.zeros(dim, dtype),
+        reach=jnp.full((), jnp.inf, dtype),
         model=empty_model(dim, dtype),
+        secants=no_pairs(dim, dtype),
+    )
+
+
+def lives_on(state: PQNState) -> jax.Array:
+    """Whether the gradient is carried from step to step, and not measured whole after each."""
+    return ~jnp.all(known(state.model)) | (state.spent < state.living)
+
+
+def revived(state: PQNState) -> PQNState:
+    """The state with the gradient living on again, and no pairs."""
+    dim = len(state.position)
+    return state._replace(
+        living=state.spent + LIVING * dim,
+        along=jnp.zeros_like(state.along),
+        reach=jnp.full_like(state.reach, jnp.inf),
+        secants=no_pairs(dim, state.position.dtype),
     )
 
 
@@ -119,6 +148,7 @@ def arrived(
         value=value,
         model=followed(state, position, elsewhere),
         suspect=jnp.zeros_like(state.suspect),
+        along=jnp.zeros_like(state.along),
         kind=next_look.astype(jnp.int32),
     )
 

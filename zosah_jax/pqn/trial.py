@@ -8,6 +8,7 @@ from zosah_jax.params import Address, Params, dimension, gather, precision
 from zosah_jax.pqn.look import worth_of
 from zosah_jax.pqn.model import empty_model, known, learn_value, moved, predicted_change
 from zosah_jax.pqn.options import BATCHES, Options, worthwhile
+from zosah_jax.pqn.secants import believed, product_with, spectrum_of_pairs
 from zosah_jax.pqn.state import (
     BATCH,
     MEET,
@@ -18,6 +19,8 @@ from zosah_jax.pqn.state import (
     arrived,
     either,
     is_elsewhere,
+    lives_on,
+    revived,
     told_at,
     value_error,
 )
@@ -28,6 +31,8 @@ _AS_PROMISED, _TOO_STIFF = 0.9, 1.5  # decrease over what the model promised
 _AT_THE_RIM = 0.99  # of the trust region: part of the radius
 _PATIENCE = 3  # refusals in a row before further coordinates are met
 _STUBBORN = 10  # refusals in a row before the whole gradient is measured again
+_ELSEWHERE = 0.3  # part of a step by pairs that is worth a value to correct
+_FARTHEST = 3.0  # times such a step
 _SURPRISE = 2.0  # mean square of standardised errors above which the model is not believed
 _DISTRUST = 10  # steps for which whole gradients are measured then
 
@@ -36,7 +41,8 @@ def ask_trial(options: Options, state: PQNState, params: Params) -> CoordinatePr
     """The parameters moved by the step, or themselves where others have moved them."""
     del options
     elsewhere = is_elsewhere(state, gather(params, state.address))
-    step = jnp.where(elsewhere, 0, _planned(state, *_seen(state))[0])
+    step = jax.lax.cond(_goes_on(state), lambda s: s.along, lambda s: _planned(s)[0], state)
+    step = jnp.where(elsewhere, 0, step)
     place = Address(*(part[None] for part in state.address))
     return CoordinateProbes(place, step[None], is_step=True)
 
@@ -72,13 +78,21 @@ def _tried(
     """The state after a trial, and whether its step is taken."""
     step, bound = probes.offset[0], state.bound
     model, change, radius = state.model, new - state.value, _radius(state)
-    came = jnp.isfinite(change)
+    came, goes_on, paired = jnp.isfinite(change), _goes_on(state), _by_pairs(state)
     better = came & (change < 0)
-    promised = -predicted_change(model, step)
-    ratio = jnp.where(came & (promised > 0), -change / jnp.where(promised > 0, promised, 1), -1)
+    ratio = _kept(-predicted_change(model, step), change)
     length = jnp.sqrt(step @ (model.scale * step))
     farther = jnp.where(ratio > 0.75, jnp.maximum(radius, 2 * length), radius)
     nearer = jnp.where(length > 0, jnp.where(came, 0.4, 0.1) * length, radius)
+    next_radius = jnp.where(ratio >= 0.25, farther, nearer)
+    reach, along = jax.lax.cond(
+        paired & ~goes_on,
+        _line,
+        lambda state, *_: (state.reach, state.along * 0),
+        state,
+        step,
+        change,
+    )
     if probes.bound is not None:
         bound = jnp.where(better | (step == 0), probes.bound[0], bound)
     farthest = jnp.maximum(state.unit, jnp.abs(position))
@@ -87,7 +101,9 @@ def _tried(
     unmet = ~jnp.all(known(model))
     model = learn_value(model, step, jnp.where(came, change, jnp.nan), noise, unmet)
     after = state._replace(
-        radius=jnp.maximum(jnp.where(ratio >= 0.25, farther, nearer), least),
+        radius=jnp.maximum(jnp.where(goes_on | paired, radius, next_radius), least),
+        reach=reach,
+        along=along,
         model=jax.lax.cond(better, moved, lambda model, step: model, model, step),
         position=jnp.where(better, position + step, position),
         value=jnp.where(better, new, state.value),
@@ -97,26 +113,70 @@ def _tried(
     )
     reached = length > _AT_THE_RIM * radius
     farther_still = ((ratio > _AS_PROMISED) & reached) | (ratio > _TOO_STIFF)
-    return _next(after, better, ~better | farther_still), better
+    return _next(after, better | goes_on, ~better | farther_still), better
+
+
+def _kept(promised: jax.Array, change: jax.Array) -> jax.Array:
+    """Decrease over the promised one; -1 where there is none."""
+    told = jnp.isfinite(change) & (promised > 0)
+    return jnp.where(told, -change / jnp.where(promised > 0, promised, 1), -1)
+
+
+def _line(state: PQNState, step: jax.Array, change: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What a step by pairs tells: the radius of their trust region, and the rest of the way.
+
+    Slope and value at both ends make a parabola. A value costs little beside the gradient that
+    follows, so where the step went down and the parabola ends elsewhere, the next step goes there.
+    """
+    slope, length = state.model.gradient @ step, jnp.linalg.norm(step / state.unit)
+    pull = product_with(state.secants, state.unit, step)
+    ratio = _kept(-(slope + step @ pull / 2), change)
+    came, bend = jnp.isfinite(change), change - slope
+    bends = came & (bend > 0)
+    lowest = jnp.where(bends, -slope / (2 * jnp.where(bends, bend, 1)), jnp.inf)
+    cut = jnp.where(bends, jnp.clip(lowest, 0.1, 0.5), jnp.where(came, 0.4, 0.1))
+    farther = jnp.where(ratio > 0.75, jnp.maximum(state.reach, 2 * length), state.reach)
+    reach = jnp.where((ratio >= 0.25) | (length == 0), farther, cut * length)
+    rest = jnp.clip(lowest, 0.1, _FARTHEST) - 1
+    goes_on = came & (change < 0) & (jnp.abs(rest) > _ELSEWHERE)
+    return reach, jnp.where(goes_on, rest * step, 0)
 
 
 def _next(state: PQNState, better: jax.Array, again: jax.Array) -> PQNState:
-    """The kind of the next step.
+    """The state with the kind of the next step."""
+    stuck = state.refused > _STUBBORN
+    kind, distrust = jax.lax.cond(
+        lives_on(state),
+        lambda state: _most_promising(state, better, again, stuck),
+        lambda state: (jnp.where(_goes_on(state) | ~better, TRY, WHOLE), state.distrust),
+        state,
+    )
+    state = state._replace(
+        kind=jnp.where(stuck & jnp.all(known(state.model)), WHOLE, kind).astype(jnp.int32),
+        distrust=distrust.astype(jnp.int32),
+        value=jnp.where(stuck, jnp.nan, state.value),  # asked anew: f may have changed
+        refused=jnp.where(stuck, 0, state.refused),
+    )
+    return either(stuck & ~lives_on(state), revived(state), state)
+
+
+def _most_promising(
+    state: PQNState, better: jax.Array, again: jax.Array, stuck: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The kind of the next step while the gradient lives on, and the distrust that is left.
 
     A look at m derivatives promises what the model promises and, for each of them, P_ii / 2 B_ii;
     the one with the best promise a value is taken. Another trial at once is a choice after a
     refusal, and where the decrease was as promised at the rim of the trust region or far more.
     """
     model, dim = state.model, state.position.shape[0]
-    view, gradient = _seen(state)
-    promise = _planned(state, view, gradient)[1]
+    promise = _planned(state)[1]
     worth = jnp.cumsum(jax.lax.top_k(worth_of(model), dim)[0])
     unlikely = jnp.asarray(-jnp.inf, worth.dtype)
     rates = [
         (worth[size - 1] + promise) / (size + 1) if worthwhile(size, dim) else unlikely
         for size in BATCHES
     ]
-    stuck = state.refused > _STUBBORN
     rates += [(worth[-1] + promise) / (dim + 1), jnp.where(again & ~stuck, promise, unlikely)]
     kind = BATCH + jnp.argmax(jnp.nan_to_num(jnp.stack(rates), nan=-jnp.inf))
     surprised = (model.surprise > _SURPRISE) & ((kind != TRY) | (state.refused > _PATIENCE))
@@ -124,12 +184,7 @@ def _next(state: PQNState, better: jax.Array, again: jax.Array) -> PQNState:
     kind = jnp.where(surprised | wary | stuck, WHOLE, kind)
     unmet = jnp.where(~better & ~stuck & (state.refused < _PATIENCE), TRY, MEET)
     distrust = jnp.where(surprised, _DISTRUST, state.distrust - wary.astype(jnp.int32))
-    return state._replace(
-        kind=jnp.where(jnp.all(known(model)), kind, unmet).astype(jnp.int32),
-        distrust=distrust.astype(jnp.int32),
-        value=jnp.where(stuck, jnp.nan, state.value),  # asked anew: f may have changed
-        refused=jnp.where(stuck, 0, state.refused),
-    )
+    return jnp.where(jnp.all(known(model)), kind, unmet), distrust
 
 
 def _turned(options: Options, state: PQNState, params: Params) -> PQNState:
@@ -152,7 +207,7 @@ def _turned(options: Options, state: PQNState, params: Params) -> PQNState:
         widening=jnp.ones_like(state.widening),
         model=empty_model(dim, state.value.dtype, state.model.correlation),
     )
-    return either(over, new, state)
+    return either(over, revived(new), state)
 
 
 def _radius(state: PQNState) -> jax.Array:
@@ -161,17 +216,35 @@ def _radius(state: PQNState) -> jax.Array:
     return jnp.where(jnp.isfinite(state.radius), state.radius, 2 * largest)
 
 
-def _seen(state: PQNState) -> tuple[Spectrum, jax.Array]:
-    """Spectrum of B, and g: of the coordinates that no bound holds; the others stay."""
-    model = state.model
-    held = state.bound.astype(model.gradient.dtype) * model.gradient < 0
-    apart = held[:, None] | held[None, :]
-    hessian = jnp.where(apart, jnp.diag(model.scale), model.hessian)
-    return spectrum(hessian, model.scale), jnp.where(held, 0, model.gradient)
+def _goes_on(state: PQNState) -> jax.Array:
+    """Whether the next step goes on along the last one."""
+    return jnp.any(state.along != 0)
 
 
-def _planned(state: PQNState, view: Spectrum, gradient: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The step that the model proposes, and the decrease that it promises."""
-    step, decrease = trust_region_step(view, gradient, _radius(state))
+def _held(state: PQNState) -> jax.Array:
+    """Which coordinates a bound holds, bool, shape (D,)."""
+    gradient = state.model.gradient
+    return state.bound.astype(gradient.dtype) * gradient < 0
+
+
+def _by_pairs(state: PQNState) -> jax.Array:
+    """Whether the secant pairs propose the step; at a bound the model does."""
+    return ~lives_on(state) & believed(state.secants) & ~jnp.any(_held(state))
+
+
+def _planned(state: PQNState) -> tuple[jax.Array, jax.Array]:
+    """The step that the pairs or the model propose, and the decrease that they promise."""
+    held, model = _held(state), state.model
+
+    def by_pairs(state: PQNState) -> tuple[Spectrum, jax.Array]:
+        return spectrum_of_pairs(state.secants, state.unit), state.reach
+
+    def by_model(state: PQNState) -> tuple[Spectrum, jax.Array]:
+        apart = held[:, None] | held[None, :]
+        hessian = jnp.where(apart, jnp.diag(model.scale), model.hessian)
+        return spectrum(hessian, model.scale), _radius(state)
+
+    view, radius = jax.lax.cond(_by_pairs(state), by_pairs, by_model, state)
+    step, decrease = trust_region_step(view, jnp.where(held, 0, model.gradient), radius)
     finite = jnp.all(jnp.isfinite(step)) & jnp.isfinite(decrease)
     return jnp.where(finite, step, 0), jnp.where(finite, decrease, 0)
