@@ -28,7 +28,7 @@ class Reference:
         self.points, self.kinds, self.values = [], [], 0
         self.suspect, self.along = np.zeros(d), np.zeros(d)
         self.C, self.R, self.theta, self.reach = np.eye(d), np.zeros((d, d)), 0.0, np.inf
-        self.evidence = 0.0
+        self.evidence, self.living = 0.0, LIVING * d if min(BATCHES) < 0.6 * d else 0
 
     def ask(self, x):
         self.values += 1
@@ -172,7 +172,7 @@ class Reference:
     def over(self, next_step=False):
         """Whether the gradient no longer lives on: whole ones are measured, and pairs kept."""
         spent = self.values if next_step else self.spent
-        return (self.W > 0).all() and spent >= LIVING * len(self.x)
+        return (self.W > 0).all() and spent >= self.living
 
     def pair(self, s, y, noise):
         """BFGS of the inverse in units, all pairs kept: H = C / theta + R."""

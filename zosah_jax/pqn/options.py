@@ -8,6 +8,7 @@ import jax.core
 from zosah_jax.checks import check_count, check_positive, typed_key
 
 LARGEST_DENSE = 256  # coordinates, above which the model is of a subspace
+_LIVING = 8  # values a coordinate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +53,15 @@ class Options:
 BATCHES = (8, 32)
 """How many derivatives a step measures where it does not measure all; each is compiled."""
 
-LIVING = 8
-"""Values a coordinate for which the gradient lives on; then whole ones are measured."""
-
 
 def worthwhile(batch: int, dim: int) -> bool:
     """Whether a batch is well below D; close below, the whole gradient is worth more."""
     return batch < 0.6 * dim
+
+
+def living(dim: int) -> int:
+    """Values for which the gradient lives on once all is met; none where whole ones are cheap."""
+    return _LIVING * dim if any(worthwhile(batch, dim) for batch in BATCHES) else 0
 
 
 def first_batch(dim: int) -> int:

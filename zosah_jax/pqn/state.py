@@ -9,7 +9,7 @@ from zosah_jax.checks import typed_key
 from zosah_jax.method import Told
 from zosah_jax.params import Address, Params, dimension, precision, working_dtype
 from zosah_jax.pqn.model import Model, empty_model, known, moved
-from zosah_jax.pqn.options import BATCHES, LIVING, Options
+from zosah_jax.pqn.options import BATCHES, Options, living
 from zosah_jax.pqn.secants import Secants, no_pairs
 from zosah_jax.probes import CoordinateUpdate
 from zosah_jax.sah.subspaces import draw_coordinates
@@ -89,7 +89,7 @@ def initial_state(options: Options, params: Params) -> PQNState:
         spent=none(),
         refused=none(),
         distrust=none(),
-        living=none() + LIVING * dim,
+        living=none() + living(dim),
         kind=none(),
         address=draw_coordinates(key, none(), params, dim),
         position=jnp.zeros(dim, dtype),
@@ -117,7 +117,7 @@ def revived(state: PQNState) -> PQNState:
     """The state with the gradient living on again, and no pairs."""
     dim = len(state.position)
     return state._replace(
-        living=state.spent + LIVING * dim,
+        living=state.spent + living(dim),
         along=jnp.zeros_like(state.along),
         reach=jnp.full_like(state.reach, jnp.inf),
         secants=no_pairs(dim, state.position.dtype),

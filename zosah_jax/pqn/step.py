@@ -7,9 +7,9 @@ asks for the value where the model is smallest within the trust region, and move
 lower.
 After a trial comes what promises the largest decrease a value: a look and a trial, or another trial
 at once, after a refusal or where the step was too short.
-After 8 values a coordinate the gradient no longer lives on: each accepted step is followed by a
-look at all D, and steps are those of the secant pairs (`secants.py`), continued along their line by
-a further trial where a parabola says so.
+After 8 values a coordinate, or at once for less than 14 coordinates, the gradient no longer lives
+on: each accepted step is followed by a look at all D, and steps are those of the secant pairs
+(`secants.py`), continued along their line by a further trial where a parabola says so.
 """
 
 from functools import partial
