@@ -86,9 +86,7 @@ class Reference:
         slope, noise = np.zeros(d), (self.error() / h) ** 2
         for i in chosen:
             e = np.eye(d)[i] * h[i]
-            slope[i] = (self.ask(self.x + e) - self.value) / h[i]
-        if not self.over():
-            slope[chosen] -= (h / 2 * np.diag(self.B))[chosen]
+            slope[i] = (self.ask(self.x + e) - self.value) / h[i] - h[i] / 2 * self.B[i, i]
         if count == d and (self.seen_at == self.seen_at[0]).all():
             if self.over():
                 self.pair(self.x - self.seen_at[0], slope - self.seen, noise)

@@ -16,6 +16,9 @@ import zosah_jax
 from experiments import command, datasets, records, sweeps
 from experiments.ablations import __main__ as ablations
 from experiments.alignment import __main__ as alignment
+from experiments.classics import __main__ as classics
+from experiments.classics.functions import CLASSICS
+from experiments.classics.table import ratios as classic_ratios
 from experiments.curves import Curve, best_after, from_history, median, values_to_reach
 from experiments.errors import InputError
 from experiments.fewer_values import __main__ as fewer_values
@@ -36,6 +39,7 @@ from zosah_jax import PAPER_READING, History, rspg, zosah
 NAMES = (
     "ablations",
     "alignment",
+    "classics",
     "coco",
     "comparison",
     "control",
@@ -159,6 +163,50 @@ def test_fewer_values(tmp_path, monkeypatch, capsys):
         fewer_values.main(replace(config, only=("scipy",)))
     with pytest.raises(InputError, match="methods: got 'zopqn', wanted one of zosah"):
         fewer_values.main(replace(config, methods=("zopqn",)))
+
+
+@pytest.mark.slow
+def test_classics(tmp_path, capsys):
+    config = classics.Config(
+        functions=("TRIDIA",), dimension=8, budget=60, seeds=(0, 4), gaps=(0.1, 1e-3), out=tmp_path
+    )
+    classics.main(config)
+    results = kept(tmp_path)["results"]
+    usual, other = results["functions"]["TRIDIA"]
+    assert usual["start"] != other["start"]
+    np.testing.assert_allclose([usual["optimum"], other["optimum"]], 0, atol=1e-8)
+    for one in (usual, other):
+        assert all(first < second <= 480 for first, second in one["values"].values())
+    np.testing.assert_allclose(
+        classic_ratios(results, "BFGS")[0],
+        np.divide(usual["values"]["zopqn"], usual["values"]["BFGS"]),
+    )
+    assert "TRIDIA" in capsys.readouterr().out
+    with pytest.raises(InputError, match="functions: got 'Beale', wanted one of ARWHEAD"):
+        classics.main(replace(config, functions=("Beale",)))
+    with pytest.raises(InputError, match="dimension: got 10, wanted a multiple of 4"):
+        classics.main(replace(config, dimension=10))
+
+
+@pytest.mark.parametrize(
+    ("name", "minimum"),
+    [
+        ("Brown, almost linear", 1.0),
+        ("Rosenbrock, chained", 1.0),
+        ("Rosenbrock, extended", 1.0),
+        ("NONDIA", 1.0),
+        ("Powell, singular", 0.0),
+        ("variably dimensioned", 1.0),
+        ("Wood", 1.0),
+        ("Zakharov", 0.0),
+    ],
+)
+def test_classic_functions_vanish_where_they_should(x64, name, minimum):
+    fun, start = CLASSICS[name]
+    assert float(fun(jnp.full(12, minimum))) == 0
+    assert np.abs(jax.grad(fun)(jnp.full(12, minimum))).max() == 0
+    assert start(12).shape == (12,)
+    assert float(fun(jnp.asarray(start(12)))) > 0.5
 
 
 @pytest.mark.slow

@@ -234,9 +234,7 @@ def _corrected(
     model, position, dim = state.model, state.position, state.position.shape[0]
     unit = jnp.maximum(state.unit, jnp.abs(position))
     divisor = jnp.where(offset == 0, 1, offset)
-    alive = lives_on(state)
-    bend = jnp.where(alive, offset / 2 * jnp.diagonal(model.hessian)[chosen], 0)
-    slope = (values - state.value) / divisor - bend
+    slope = (values - state.value) / divisor - offset / 2 * jnp.diagonal(model.hessian)[chosen]
     slope = jnp.where(jnp.isfinite(slope) & (offset != 0), slope, jnp.nan)
     noise = (error / divisor) ** 2
 
@@ -256,7 +254,7 @@ def _corrected(
         return state._replace(model=model, suspect=suspect, kind=kind.astype(jnp.int32))
     gradient = jnp.zeros_like(slope).at[chosen].set(slope)
     errors = jnp.zeros_like(noise).at[chosen].set(noise)
-    complete = jnp.all(jnp.isfinite(slope))
+    alive, complete = lives_on(state), jnp.all(jnp.isfinite(slope))
     together = jnp.all(model.seen_at == model.seen_at[:1])
 
     def paired(state: PQNState) -> Secants:

@@ -36,13 +36,18 @@ def scale_by_zopqn(
       if it is lower; so no learning rate but 1 is needed. It follows a look, or a trial that was
       refused, kept its promise at the rim of the region, or kept far more than it promised.
 
+    After 8 D values (at once for D < 14, where whole gradients are cheap anyway) the gradient no
+    longer lives on. A whole one follows each accepted step, and the Hessian is that of the secant
+    pairs since then, by BFGS in a trust region of its own, unless B predicts changes of the
+    gradient better; a further trial goes on along a step where a parabola says so.
+
     It is for deterministic objectives, d from 1 to some hundreds, where a value is dear: f(x) is
     not asked again where the step before has left it. It is not for mini-batches (the value it
     holds f(x) to be is another batch's); of other noise `noise` should tell. `ask` and `tell` take
     some D^2 operations a derivative and two eigendecompositions of order D a trial.
 
     Args:
-        subspace_dim: D, how many coordinates are modelled at a time (static), with six arrays of
+        subspace_dim: D, how many coordinates are modelled at a time (static), with eight arrays of
             shape (D, D). None: all d up to 256; beyond that, 256 drawn anew every `period * D`
             values, so that memory grows with d + D^2.
         period: values spent in a subspace, in units of D, where D < d (static).
@@ -78,8 +83,9 @@ def scale_by_zopqn(
     References:
         The updates of B: Powell, `A new algorithm for unconstrained optimization` (1970), and its
         reading as Gaussian inference: Hennig, Kiefel, `Quasi-Newton methods: a new direction
-        <https://jmlr.org/papers/v14/hennig13a.html>`_, 2013. Carrying the gradient, and choosing
-        what to measure by its covariance, is this library's own.
+        <https://jmlr.org/papers/v14/hennig13a.html>`_, 2013. BFGS: Nocedal, Wright, `Numerical
+        Optimization`, 2006, equation 6.17. Carrying the gradient, choosing what to measure by its
+        covariance, and the size that the pairs' prior gets anew with each, are this library's own.
     """
     options = Options(subspace_dim=subspace_dim, period=period, radius=radius, noise=noise, key=key)
     return as_transformation(zopqn_method(options), evaluator)

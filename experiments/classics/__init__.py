@@ -1,0 +1,1 @@
+"""ZO-PQN, L-BFGS-B and BFGS on the classic test functions of smooth optimisation."""
