@@ -10,7 +10,9 @@ import pytest
 from reference_pqn import Reference
 
 import zosah_jax
+from zosah_jax.pqn.model import empty_model
 from zosah_jax.pqn.options import first_batch
+from zosah_jax.pqn.secants import believed, learn_pair, no_pairs, product_with, spectrum_of_pairs
 from zosah_jax.pqn.trust_region import spectrum, trust_region_step
 from zosah_jax.transform import zeroth_order_states
 
@@ -200,3 +202,28 @@ def test_bad_options(options, error, words):
 def test_more_coordinates_than_parameters():
     with pytest.raises(ValueError, match="subspace_dim: got 4, wanted at most d = 3"):
         zosah_jax.zopqn(subspace_dim=4).init(jnp.zeros(3))
+
+
+def test_secant_pairs(x64):
+    """The newest equation holds, rounding apart; noise and what is not convex are refused."""
+    rng, dim = np.random.default_rng(6), 7
+    root = rng.normal(size=(dim, dim))
+    hessian, unit = jnp.asarray(root @ root.T + np.eye(dim)), jnp.asarray(rng.uniform(1, 5, dim))
+    model, exact = empty_model(dim, unit.dtype), jnp.zeros(dim)
+    model = model._replace(hessian=hessian / 2, scale=jnp.ones(dim))
+    learn = jax.jit(partial(learn_pair, model=model, unit=unit))
+    pairs = no_pairs(dim, unit.dtype)
+    assert not believed(pairs)
+    for _ in range(3 * dim):
+        step = jnp.asarray(rng.normal(size=dim))
+        pairs = learn(pairs, step=step, change=hessian @ step, noise=exact)
+        np.testing.assert_allclose(product_with(pairs, unit, step), hessian @ step, rtol=1e-9)
+    assert believed(pairs)
+    seen = spectrum_of_pairs(pairs, unit)
+    assert (seen.eigenvalues > 0).all()
+    scaled = hessian * jnp.outer(unit, unit)
+    np.testing.assert_allclose(seen.eigenvalues, jnp.linalg.eigvalsh(scaled), rtol=0.5)
+    assert pairs.evidence > 0  # B is off by a half, the pairs by less
+    for change, noise in ((-hessian @ step, exact), (hessian @ step, exact + 1e6)):
+        refused = learn(pairs, step=step, change=change, noise=noise)
+        np.testing.assert_array_equal(refused.rest, pairs.rest)
