@@ -11,8 +11,9 @@ from reference_pqn import Reference
 
 import zosah_jax
 from zosah_jax.pqn.model import empty_model
-from zosah_jax.pqn.options import first_batch
+from zosah_jax.pqn.options import Options, first_batch, living
 from zosah_jax.pqn.secants import believed, learn_pair, no_pairs, product_with, spectrum_of_pairs
+from zosah_jax.pqn.state import initial_state, lives_on, revived
 from zosah_jax.pqn.trust_region import spectrum, trust_region_step
 from zosah_jax.transform import zeroth_order_states
 
@@ -227,3 +228,15 @@ def test_secant_pairs(x64):
     for change, noise in ((-hessian @ step, exact), (hessian @ step, exact + 1e6)):
         refused = learn(pairs, step=step, change=change, noise=noise)
         np.testing.assert_array_equal(refused.rest, pairs.rest)
+
+
+def test_how_long_the_gradient_lives_on():
+    assert [living(dim) for dim in (1, 13, 14, 100)] == [0, 0, 112, 800]
+    options = Options(subspace_dim=None, period=8, radius=0.1, noise=None, key=0)
+    state = initial_state(options, jnp.zeros(20))._replace(spent=jnp.asarray(160))
+    assert lives_on(state)  # nothing is met yet
+    met = state._replace(model=state.model._replace(scale=jnp.ones(20)))
+    assert not lives_on(met)
+    assert lives_on(met._replace(spent=jnp.asarray(159)))
+    assert lives_on(met._replace(noise=jnp.asarray(1e-9)))
+    assert lives_on(revived(met))

@@ -8,6 +8,7 @@ import numpy as np
 from experiments import style
 from experiments.classics.run import OURS, PEERS
 
+_TICKS = (1, 10, 100)
 _DASHES = {"L-BFGS-B": "--", "BFGS": ":"}
 
 
@@ -23,6 +24,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
                 part = np.arange(1, len(there) + 1) / len(runs)
                 axes.step(np.array(there) / d, part, where="post", **_look(name))
             axes.set(title=f"{gap:g} of the gap left", xscale="log", ylim=(0, 1))
+            axes.set_xticks(_TICKS, list(map(str, _TICKS)))
+            axes.set_xticks([], minor=True)
             axes.set_xlim(0.5, results["budget_in_d"])
         figure.supxlabel("values / d", fontsize=13)
         figure.supylabel("runs", fontsize=13)

@@ -109,8 +109,11 @@ def initial_state(options: Options, params: Params) -> PQNState:
 
 
 def lives_on(state: PQNState) -> jax.Array:
-    """Whether the gradient is carried from step to step, and not measured whole after each."""
-    return ~jnp.all(known(state.model)) | (state.spent < state.living)
+    """Whether the gradient is carried from step to step, and not measured whole after each.
+
+    It always is where a level of noise is known: differences of such values make misleading pairs.
+    """
+    return ~jnp.all(known(state.model)) | (state.spent < state.living) | (state.noise > 0)
 
 
 def revived(state: PQNState) -> PQNState:

@@ -39,7 +39,8 @@ def scale_by_zopqn(
     After 8 D values (at once for D < 14, where whole gradients are cheap anyway) the gradient no
     longer lives on. A whole one follows each accepted step, and the Hessian is that of the secant
     pairs since then, by BFGS in a trust region of its own, unless B predicts changes of the
-    gradient better; a further trial goes on along a step where a parabola says so.
+    gradient better; a further trial goes on along a step where a parabola says so. Where the host
+    has measured noise (`minimize_blackbox`) the gradient lives on throughout.
 
     It is for deterministic objectives, d from 1 to some hundreds, where a value is dear: f(x) is
     not asked again where the step before has left it. It is not for mini-batches (the value it
