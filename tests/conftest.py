@@ -14,6 +14,13 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_disable_most_optimizations", True)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compiled_code_is_let_go():
+    """A process may hold 65,530 pieces of memory on Linux, and a compiled run takes a thousand."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
     with jax.enable_x64(True):
