@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from dask_objective import objective
 from distributed import Client, LocalCluster, wait
 
 import zosah_jax
+from zosah_jax.faces.host.pool import _is_dask
+from zosah_jax.host import host_function
 from zosah_jax.integrations.dask import AtMostOnce
+from zosah_jax.methods import zosah
 
-TX = zosah_jax.zosah(1.0, 4, 1000)
+METHOD = zosah(4, 1000)
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.second_stage,
     pytest.mark.filterwarnings("default"),  # Dask's own, of sockets that the dead worker left
 ]
 
@@ -43,13 +47,12 @@ def client() -> Iterator[Client]:
 def test_a_worker_that_is_killed_costs_only_what_it_held(client, tmp_path, deadly):
     client.wait_for_workers(2)
     fun = partial(objective, str(tmp_path), deadly)
-    out = zosah_jax.minimize_blackbox(
-        fun, np.zeros(4), TX, budget=70, noise=0, executor=client.get_executor()
-    )
+    host = zosah_jax.Host(executor=client.get_executor())
+    out = zosah_jax.minimize(fun, np.zeros(4), METHOD, budget=70, noise=0, host=host)
     calls = len(list(tmp_path.iterdir()))
     assert calls > deadly + 1  # it went on after the death
     assert calls == out.num_evaluations <= 70
-    assert out.best_value < 1e-6
+    assert out.value < 1e-6
 
 
 class _Unfetched:
@@ -69,7 +72,7 @@ def test_a_result_that_dies_before_it_is_fetched_is_not_made_again_unasked(clien
     for future in (deadly, done):
         answer = future.result()
         assert np.isnan(answer.value)
-        assert answer.raised.startswith("LostCall")
+        assert answer.error.startswith("LostCall")
     calls.close()
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -77,6 +80,12 @@ def test_a_result_that_dies_before_it_is_fetched_is_not_made_again_unasked(clien
 def test_equal_points_are_as_many_calls(client, tmp_path):
     client.wait_for_workers(2)
     fun = partial(objective, str(tmp_path), -1)
-    f = zosah_jax.host_function(fun, client.get_executor())
-    assert f._batch(np.zeros((5, 4)), [1], np.float64).tolist() == [14.0] * 5
+    f = host_function(fun, client.get_executor())
+    assert f._evaluator([np.zeros(4)] * 5) == [14.0] * 5
     assert len(list(tmp_path.iterdir())) == f.num_calls == 5
+
+
+def test_an_executor_of_dask_is_known_by_what_it_is(client):
+    assert _is_dask(client.get_executor())
+    with ThreadPoolExecutor(1) as pool:
+        assert not _is_dask(pool)

@@ -1,73 +1,68 @@
-"""Optimisation from function values alone: ZO-SAH and its peers as optax transformations."""
+"""Optimisation from function values alone: ZO-SAH, the methods it is compared with, and a solver.
 
-from zosah_jax.automatic import Tuned, automatic, autotune
-from zosah_jax.blackbox.answers import ObjectiveError
-from zosah_jax.blackbox.ask_tell import AskTell, AskTellState
-from zosah_jax.blackbox.checkpoint import OtherProblem
-from zosah_jax.blackbox.host_function import HostFunction, host_function
-from zosah_jax.blackbox.noise import noise_level
-from zosah_jax.blackbox.run import Progress, minimize_blackbox
-from zosah_jax.blocks import split_blocks
-from zosah_jax.evaluate import all_at_once, fill_masked, in_chunks, one_by_one
-from zosah_jax.grouped.evaluator import grouped
-from zosah_jax.minimize import History, Result, Status, minimize
-from zosah_jax.peers.deepzero import deepzero, scale_by_deepzero
-from zosah_jax.peers.fzoo import fzoo, scale_by_fzoo
-from zosah_jax.peers.hizoo import hizoo, scale_by_hizoo
-from zosah_jax.peers.mezo import mezo, scale_by_mezo
-from zosah_jax.peers.mezo_bcd import mezo_bcd, scale_by_mezo_bcd
-from zosah_jax.peers.rspg import rspg, scale_by_rspg
-from zosah_jax.peers.rspg_two_phase import TwoPhaseResult, random_stop, two_phase
-from zosah_jax.peers.zo_grasp import LayerDensities, zo_grasp_densities
-from zosah_jax.peers.zo_rsn import scale_by_zo_rsn, zo_rsn
-from zosah_jax.peers.zoha import scale_by_zoha, zoha
-from zosah_jax.pqn.transformation import scale_by_zopqn, zopqn
-from zosah_jax.proximal import project, prox_l1
-from zosah_jax.registry import METHODS
-from zosah_jax.sah.options import PAPER_READING
-from zosah_jax.sah.transformation import scale_by_zosah, zosah
-from zosah_jax.sharded import sharded
-from zosah_jax.transform import ZerothOrderState, as_transformation, num_evaluations
+`minimize(fun, x0, budget=...)` is the one call. `AskTell` is a run that you drive yourself. The
+methods are here as optax transformations (`zosah(learning_rate)`, `scale_by_zosah()`), and as
+themselves in `zosah_jax.methods`. Further names: `zosah_jax.evaluate` (how probes are answered),
+`zosah_jax.transforms` (to end a chain with), `zosah_jax.host` (objectives outside JAX),
+`zosah_jax.extras`, `zosah_jax.integrations` (Flax, SciPy, Dask).
+"""
 
-__version__ = "0.1.0"
+from zosah_jax import evaluate, extras, host, methods, transforms
+from zosah_jax.evaluate.automatic import automatic
+from zosah_jax.evaluate.evaluators import in_chunks, one_by_one
+from zosah_jax.evaluate.grouped.evaluator import grouped
+from zosah_jax.evaluate.sharded import sharded
+from zosah_jax.faces.host.ask_tell import AskTell
+from zosah_jax.faces.host.settings import Host
+from zosah_jax.faces.minimize import minimize
+from zosah_jax.faces.transformation import as_optax, num_evaluations, optimizer, scale_by
+from zosah_jax.result import Result, Status
+
+__version__ = "0.2.0"
+
+zosah = optimizer("zosah")
+rspg = optimizer("rspg")
+mezo = optimizer("mezo")
+mezo_bcd = optimizer("mezo_bcd")
+hizoo = optimizer("hizoo")
+fzoo = optimizer("fzoo")
+zoha = optimizer("zoha")
+zo_rsn = optimizer("zo_rsn")
+deepzero = optimizer("deepzero")
+zopqn = optimizer("zopqn")
+
+scale_by_zosah = scale_by("zosah")
+scale_by_rspg = scale_by("rspg")
+scale_by_mezo = scale_by("mezo")
+scale_by_mezo_bcd = scale_by("mezo_bcd")
+scale_by_hizoo = scale_by("hizoo")
+scale_by_fzoo = scale_by("fzoo")
+scale_by_zoha = scale_by("zoha")
+scale_by_zo_rsn = scale_by("zo_rsn")
+scale_by_deepzero = scale_by("deepzero")
+scale_by_zopqn = scale_by("zopqn")
 
 __all__ = [
-    "METHODS",
-    "PAPER_READING",
     "AskTell",
-    "AskTellState",
-    "History",
-    "HostFunction",
-    "LayerDensities",
-    "ObjectiveError",
-    "OtherProblem",
-    "Progress",
+    "Host",
     "Result",
     "Status",
-    "Tuned",
-    "TwoPhaseResult",
-    "ZerothOrderState",
-    "all_at_once",
-    "as_transformation",
+    "as_optax",
     "automatic",
-    "autotune",
     "deepzero",
-    "fill_masked",
+    "evaluate",
+    "extras",
     "fzoo",
     "grouped",
     "hizoo",
-    "host_function",
+    "host",
     "in_chunks",
+    "methods",
     "mezo",
     "mezo_bcd",
     "minimize",
-    "minimize_blackbox",
-    "noise_level",
     "num_evaluations",
     "one_by_one",
-    "project",
-    "prox_l1",
-    "random_stop",
     "rspg",
     "scale_by_deepzero",
     "scale_by_fzoo",
@@ -80,9 +75,7 @@ __all__ = [
     "scale_by_zopqn",
     "scale_by_zosah",
     "sharded",
-    "split_blocks",
-    "two_phase",
-    "zo_grasp_densities",
+    "transforms",
     "zo_rsn",
     "zoha",
     "zopqn",

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zosah_jax.checks import check_choice
-from zosah_jax.params import Params
+from zosah_jax.pytree import Params
 from zosah_jax.permutation import permute
 
 BlockOrder = Literal["cyclic", "reshuffled", "random"]

@@ -56,9 +56,14 @@ def check_choice(name: str, value: Any, choices: Collection[str]) -> None:
         raise ValueError(f"{name}: got {value!r}, wanted one of {', '.join(map(repr, choices))}.")
 
 
+def is_typed_key(value: Any) -> bool:
+    """Whether a value is an array of typed PRNG keys."""
+    return isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key)
+
+
 def typed_key(key: Any) -> jax.Array:
     """A typed PRNG key from an int or a typed key; a key of its own buffer."""
-    if isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+    if is_typed_key(key):
         if key.shape != ():
             raise ValueError(f"key: got keys of shape {key.shape}, wanted a single key.")
         return jax.random.clone(key)

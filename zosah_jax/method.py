@@ -1,84 +1,217 @@
-"""The one protocol: a method decides where to look and what to make of what was seen.
+"""The protocol of a method: a pure state machine that asks for values and is told them.
 
-    params, state --ask--> probes --answer--> values --tell--> updates, state
+    state, params, problem --ask--> batch --answer--> values --tell--> outcome
 
-A method never calls the objective; that is an evaluator's work (`evaluate.py`). A face
-(`transform.py`, `minimize.py`) joins the two.
+A method never calls the objective: an evaluator answers (`evaluate/`), a driver (`drive.py`) joins
+the two, and the faces (`faces/`) run the driver for their users. No method imports a face.
 
-Every round has a static number of probes, so that it compiles. A method whose steps differ in shape
-(ZO-SAH looks wider at the first step of a period) lists several *kinds* of step; a method that
-looks again within a step (a direction, then several step lengths) lists several *rounds* in a kind.
+A *stage* is one batch with a static number of points, so that it compiles once. A method whose
+steps differ in shape (ZO-SAH samples more points at the first step of a period), or that looks
+before it moves (ZOHA, ZO-PQN), has several; its state says which one comes next.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from zosah_jax.params import Params
+from zosah_jax.bounds import Bounds
+from zosah_jax.checks import is_typed_key, typed_key
 from zosah_jax.probes import CoordinateUpdate, Probes
+from zosah_jax.pytree import Params, working_dtype
 
-State = Any  # a method's own state: a pytree of arrays with a field `key`
+State = Any  # a method's own state: a pytree of arrays
 
 
-class Told(NamedTuple):
-    """What a method makes of a round of values.
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Problem:
+    """What is known of the objective beside its values.
 
     Attributes:
-        updates: pytree like the parameters, in the working dtype and the direction of a gradient
-            (a learning rate with its minus sign comes after), or a description of one that moves
-            a few coordinates; None in all but the last round.
-        state: the method's next state.
-        value: value of the objective at the parameters, or the method's estimate of it, scalar.
+        bounds: lower and upper bounds of the parameters, or None.
+        noise: standard deviation of the noise of a value, scalar in the working dtype; 0 where
+            values are as exact as their dtype.
+        value_shape: shape of a value: () for a scalar, (k,) for k residuals or losses (static).
     """
 
-    updates: Params | CoordinateUpdate | None
+    bounds: Bounds | None
+    noise: jax.Array
+    value_shape: tuple[int, ...] = field(default=(), metadata={"static": True})
+
+
+def exact_problem(params: Params) -> Problem:
+    """Problem without bounds and noise whose values are scalars."""
+    return Problem(None, jnp.zeros((), working_dtype(params)))
+
+
+class Batch(NamedTuple):
+    """What a stage asks.
+
+    Attributes:
+        probes: n points, described by how they differ from `origin`.
+        plan: whatever `tell` needs of how they were chosen; a pytree of arrays.
+        origin: what the probes differ from; None: the parameters. A method that owns its x sets it.
+    """
+
+    probes: Probes
+    plan: Any = None
+    origin: Params | None = None
+
+
+class Outcome(NamedTuple):
+    """What a method makes of a batch of values.
+
+    Attributes:
+        state: the method's next state.
+        step: pytree like the parameters in the working dtype, in the direction of a gradient (a
+            learning rate with its minus sign comes after), or a `CoordinateUpdate`. None from a
+            stage that does not move, and from a method that owns its x (see `Method.position`).
+        value: value of the objective at the parameters before the step, or the method's estimate
+            of it, scalar; NaN where it is not known.
+    """
+
     state: State
+    step: Params | CoordinateUpdate | None
     value: jax.Array
 
 
-class Round(NamedTuple):
-    """One look: probes out, values in.
+class Stage(NamedTuple):
+    """One batch of a method.
 
     Attributes:
-        ask: (state, params) -> probes. Deterministic: asked again, it answers the same.
-        tell: (state, params, probes, values) -> Told. `values` has shape (number of probes,) and
-            the working dtype; a value that is not finite is missing.
+        ask: (state, params, problem) -> Batch. Deterministic; within the bounds, as far as the
+            description of its probes can say so.
+        tell: (state, params, problem, batch, values) -> Outcome. `values` has the shape
+            (n, *problem.value_shape); a value that is not finite is missing.
+        moves: whether the parameters may move after it (static). One update of an optimizer runs
+            stages until the first that moves, so that schedules and momentum count steps.
     """
 
-    ask: Callable[[State, Params], Probes]
-    tell: Callable[[State, Params, Any, jax.Array], Told]
+    ask: Callable[[State, Params, Problem], Batch]
+    tell: Callable[[State, Params, Problem, Batch, jax.Array], Outcome]
+    moves: bool = True
 
 
-class Method(NamedTuple):
-    """A zeroth-order method.
+@dataclass(frozen=True, eq=False)
+class Method(ABC):
+    """A zeroth-order method: a frozen, hashable value, its options.
+
+    Two methods of one class with equal options are equal, whoever made them, so that nothing is
+    compiled twice because a constructor was called twice. Arrays among the options count by their
+    contents, functions by their identity.
+
+    A method with a single stage defines `init`, `ask` and `tell`; one with several defines
+    `stages` and `next_stage`, too.
 
     Attributes:
-        init: (params) -> state; evaluates nothing.
-        kinds: the kinds of step, each the tuple of its rounds in order.
-        kind: (state) -> number of the kind of step that comes next, int32 scalar.
+        key: an int or a typed PRNG key; all that is random follows from it.
     """
 
-    init: Callable[[Params], State]
-    kinds: tuple[tuple[Round, ...], ...]
-    kind: Callable[[State], jax.Array]
+    key: Any = field(default=0, kw_only=True)
+
+    value_ndims: ClassVar[tuple[int, ...]] = (0,)
+    """Numbers of axes of the values that it takes: 0 scalars, 1 vectors."""
+    learning_rate_option: ClassVar[str | None] = None
+    """The option that is to be the learning rate of the optax form, where it must know it."""
+    default_learning_rate: ClassVar[float | None] = None
+    """The learning rate of the optax form where the user names none."""
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range; what depends on the parameters waits for `init`."""
+        typed_key(self.key)
+
+    @abstractmethod
+    def init(self, params: Params, key: jax.Array) -> State:
+        """The state before the first stage; evaluates nothing.
+
+        Args:
+            params: where the run begins.
+            key: typed PRNG key; a face passes the method's own, or the one that a run was given.
+        """
+
+    def ask(self, state: State, params: Params, problem: Problem) -> Batch:
+        """What the only stage asks, of a method with a single one."""
+        raise TypeError(f"{type(self).__name__} has several stages; see `stages`.")
+
+    def tell(
+        self, state: State, params: Params, problem: Problem, batch: Batch, values: jax.Array
+    ) -> Outcome:
+        """What the only stage makes of its values, of a method with a single one."""
+        raise TypeError(f"{type(self).__name__} has several stages; see `stages`.")
+
+    def stages(self, params: Params) -> tuple[Stage, ...]:
+        """The stages that can come for parameters of these shapes."""
+        del params
+        return (Stage(self.ask, self.tell),)
+
+    def next_stage(self, state: State) -> jax.Array:
+        """Number of the stage that comes next, int32 scalar."""
+        del state
+        return jnp.zeros((), jnp.int32)
+
+    def position(self, state: State) -> tuple[Params, jax.Array] | None:
+        """Where a method that owns its x stands, in float32 or wider, and the value there.
+
+        None of a method that starts from the parameters that it is given. One that needs to know
+        where it stands keeps x in its state, so that nothing is lost where the parameters are
+        rounded (bfloat16) or follow more slowly (a learning rate below 1).
+        """
+        del state
+        return None
+
+    def merit(self, values: jax.Array) -> jax.Array:
+        """What the method minimises of each value, shape (n,): of a scalar, the value itself."""
+        return values
+
+    def options(self) -> dict[str, Any]:
+        """The options by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and _identity(self) == _identity(other)  # type: ignore[arg-type]
+
+    def __hash__(self) -> int:
+        return hash((type(self), _identity(self)))
 
 
-def one_kind(
-    init: Callable[[Params], State],
-    ask: Callable[[State, Params], Probes],
-    tell: Callable[[State, Params, Any, jax.Array], Told],
-) -> Method:
-    """Method whose steps are all alike and take a single round."""
-    return Method(init, ((Round(ask, tell),),), lambda state: jnp.zeros((), jnp.int32))
+def without_key(method: Method) -> Method:
+    """The method with key 0: what a program that takes the key as an argument depends on."""
+    return replace(method, key=0)
 
 
-def values_per_step(method: Method, params: Params) -> tuple[int, ...]:
-    """Number of values that one step of each kind takes; evaluates and computes nothing."""
-    state = jax.eval_shape(method.init, params)
+def values_per_stage(method: Method, params: Params, problem: Problem) -> tuple[int, ...]:
+    """Number of values that each stage asks; only shapes matter, and nothing is computed."""
+    state = jax.eval_shape(method.init, params, jax.eval_shape(partial(jax.random.key, 0)))
+    stages = method.stages(params)
+    return tuple(
+        len(jax.eval_shape(stage.ask, state, params, problem).probes) for stage in stages
+    )
 
-    def asked(round_: Round) -> int:
-        return len(jax.eval_shape(round_.ask, state, params))
 
-    return tuple(sum(asked(round_) for round_ in kind) for kind in method.kinds)
+def _identity(method: Method) -> tuple[Any, ...]:
+    return tuple(_comparable(value) for value in method.options().values())
+
+
+def _comparable(value: Any) -> Any:
+    """An option as something that compares and hashes by its contents."""
+    if value is None or isinstance(value, str | bool | int | float):
+        return type(value), value
+    if is_typed_key(value):
+        return str(jax.random.key_impl(value)), _comparable(np.asarray(jax.random.key_data(value)))
+    if isinstance(value, np.ndarray | np.generic | jax.Array) and not isinstance(
+        value, jax.core.Tracer
+    ):
+        array = np.asarray(value)
+        return array.shape, str(array.dtype), array.tobytes()
+    if isinstance(value, partial):
+        return partial, value.func, _comparable(value.args), _comparable(value.keywords)
+    if isinstance(value, dict | list | tuple):
+        leaves, treedef = jax.tree.flatten(value)
+        return treedef, tuple(_comparable(leaf) for leaf in leaves)
+    return value

@@ -13,9 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_ROUNDS = (
-    10  # an even number; more than enough for pairs to look independent (tests/test_permutation)
-)
+# Even, and more than enough for pairs to look independent (tests/test_permutation).
+_ROUNDS = 10
 
 
 def permute(key: jax.Array, place: jax.Array, size: int) -> jax.Array:
@@ -71,3 +70,33 @@ def _hash(word: jax.Array, key: jax.Array) -> jax.Array:
     word = (word ^ (word >> 16)) * np.uint32(0x85EBCA6B)
     word = (word ^ (word >> 13)) * np.uint32(0xC2B2AE35)
     return word ^ (word >> 16)
+
+
+def draw_places(key: jax.Array, number: jax.Array, size: int, m: int) -> jax.Array:
+    """Draw `number` of m distinct places out of so many, each once a sweep.
+
+    Successive draws are successive stretches of one permutation of all places (a sweep); where m
+    does not divide the size, the last stretch of a sweep is filled up from its beginning. Each
+    sweep has a permutation of its own.
+
+    Args:
+        key: typed PRNG key.
+        number: of the draw, int32 scalar.
+        size: places, below 2**32.
+        m: how many are drawn, at most `size`.
+
+    Returns:
+        uint32 places in random order, shape (m,).
+    """
+    draws = np.uint32(-(-size // m))  # a sweep
+    number = number.astype(jnp.uint32)
+    place = stretch(number % draws, np.uint32(size), m)
+    return permute(jax.random.fold_in(key, number // draws), place, size)
+
+
+def stretch(number: jax.Array, size: jax.Array | np.uint32, m: int) -> jax.Array:
+    """Places of a draw within its sweep over `size` places, uint32, shape (m,)."""
+    offset = number * np.uint32(m)
+    left = size - offset
+    step = jnp.arange(m, dtype=jnp.uint32)
+    return jnp.where(step >= left, step - left, offset + step)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zosah_jax.params import Address, Params, add_at, widen, working_dtype
+from zosah_jax.pytree import Address, Params, add_at, widen, working_dtype
 
 Distribution = Literal["normal", "rademacher"]
 
@@ -37,17 +37,10 @@ class CoordinateProbes:
     Attributes:
         address: the coordinates that each probe moves, leaves of shape (n, s).
         offset: how far, shape (n, s), in the working dtype; zeros are the parameters themselves.
-        bound: 1 where the parameters are at the upper bound of the coordinate, -1 at the lower, 0
-            elsewhere, int32 of shape (n, s); None where there are no bounds. Of a step: where the
-            probe is.
-        is_step: whether the probes are steps that may be taken, rather than differences: what
-            leaves the bounds is then cut off, not reflected. Static.
     """
 
     address: Address
     offset: jax.Array
-    bound: jax.Array | None = None
-    is_step: bool = field(default=False, metadata={"static": True})
 
     def __len__(self) -> int:
         return self.offset.shape[0]
@@ -134,11 +127,12 @@ class BlockProbes:
         return move_block(widen(params), self.key, self.scale, self.block, self.blocks)
 
 
-def set_alike_apart(probes: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """Probes without what is the same in all, and how a single one of them gets it back.
+def split_shared(probes: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """Split off the arrays that all probes share.
 
-    An evaluator that maps over the first and closes over what the second holds keeps one copy of it
-    where mapping over the probes keeps n (compiled, the n copies are then never made).
+    Returns:
+        The probes without them, and a function that restores them to one probe. An evaluator that
+        maps over the former keeps a single copy of what is shared.
     """
     if isinstance(probes, DirectionProbes) and probes.scaling is not None:
         scaling = jax.tree.map(lambda leaf: leaf[0], probes.scaling)
@@ -146,7 +140,7 @@ def set_alike_apart(probes: Any) -> tuple[Any, Callable[[Any], Any]]:
     return probes, lambda one: one
 
 
-def alike(tree: Params, n: int) -> Params:
+def tree_broadcast(tree: Params, n: int) -> Params:
     """The tree with a leading axis of n equal entries."""
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (n, *jnp.shape(leaf))), tree)
 

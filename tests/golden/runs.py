@@ -12,10 +12,7 @@ STEPS = 24
 KEPT = [1, 2, 3, 4, 5, 6, 9, 13, 18, 24]  # steps after which the point is kept
 _DRAW = np.random.default_rng(0)
 _ROWS, _START, _SHELLS = (0.3 * _DRAW.normal(size=(24, 11)), *_DRAW.normal(size=(2, 11)))
-PAPER = {
-    "period": 20, "eigenvalue_floor": 0.1, "floor": "paper", "cached": "paper", "fit": "paper",
-    "prior": "paper", "ridge": 1e-6, "grid": "paper",
-}  # fmt: skip
+PAPER = {"reading": "paper"}
 # Probes so long that the last bit of a value changes the points by far less than 1e-12.
 LONG = {"smoothing": 0.2, "radius": 0.3}
 GROUPS = [[0, 5], [1, 6], [2, 7], [3, 8], [4, 9]]
@@ -34,7 +31,7 @@ def holed(x):
 
 def rate(step):
     """A schedule."""
-    return 0.3 * 0.9**step
+    return 0.3 * 0.9 ** step.astype(float)
 
 
 # name of the run -> (method, arguments after the learning rate, learning rate, objective, d)
@@ -91,7 +88,7 @@ def start(d):
 def run(name):
     """Points, flat, and values spent, after each of the steps that are kept."""
     method, options, learning_rate, f, d = RUNS[name]
-    tx = make(method)(learning_rate, key=5, **options)
+    tx = getattr(zosah_jax, method)(learning_rate, key=5, **options)
     x0 = start(d)
 
     def step(carry, _):
@@ -104,16 +101,3 @@ def run(name):
     points, counts = walk(x0)
     kept = np.array(KEPT) - 1
     return np.asarray(points)[kept], np.asarray(counts)[kept]
-
-
-def make(method):
-    """Constructor of a method as an optax transformation, by its name."""
-    if method != "zosah":
-        return getattr(zosah_jax, method)
-
-    def zosah(learning_rate, groups=None, **options):
-        if groups is not None:
-            options["pairing"] = np.array(groups)
-        return zosah_jax.zosah(learning_rate, **options)
-
-    return zosah

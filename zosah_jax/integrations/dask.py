@@ -6,11 +6,11 @@ call that is submitted puts a ticket into a queue at the scheduler, and takes on
 begins. One that finds none is answered as lost: whether it is made again is up to who counts.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
-from zosah_jax.blackbox.calls import Answer, call
+from zosah_jax.faces.host.calls import CallResult, call, lost
 
 try:
     from distributed import Queue
@@ -27,7 +27,7 @@ _LOST = "LostCall: a Dask worker died before the result of this call was fetched
 class AtMostOnce:
     """Calls of an objective through a Dask executor.
 
-    `minimize_blackbox` and `host_function` ask this way when their executor is Dask's. It costs a
+    `minimize` and `host_function` call this way when their executor is Dask's. It costs a
     round trip to the scheduler for each call here, and two on the worker.
 
     Args:
@@ -48,27 +48,30 @@ class AtMostOnce:
         self._executor, self._fun = executor, fun
         self._tickets: Queue | None = None
 
-    def submit(self, point: Any, **options: Any) -> Future:
+    def submit(self, point: Any, ndims: Sequence[int] = (0,), **options: Any) -> Future:
         """Begin a call.
 
         Args:
             point: what the objective is called with.
+            ndims: numbers of axes that a value may have.
             options: of `Client.submit`.
 
         Returns:
-            A future of an `Answer`. A call that was lost is one: an exception may not arrive where
-            Dask was fetching the result when the worker died.
+            A future of a `CallResult`. A call that was lost has one, too: an exception may not
+            arrive where Dask was fetching the result when the worker died.
 
         Raises:
             RuntimeError: the executor is shut down.
         """
-        if self._tickets is None:
+        tickets = self._tickets
+        if tickets is None:
             # there is no public way to the client of an executor
-            self._tickets = Queue(client=self._executor._client)  # type: ignore[attr-defined]
-        self._tickets.put(None)
+            tickets = self._tickets = Queue(client=self._executor._client)  # type: ignore[attr-defined]
+        tickets.put(None)
         # not pure: Dask makes equal calls of a pure function once
         options = {"pure": False, **options}
-        return self._executor.submit(_call, self._tickets.name, self._fun, point, **options)
+        call = (_call, tickets.name, self._fun, tuple(ndims), point)
+        return self._executor.submit(*call, **options)
 
     def close(self) -> None:
         """Let go of the tickets: what has not begun finds none any more."""
@@ -77,13 +80,13 @@ class AtMostOnce:
             self._tickets = None
 
 
-def _call(name: str, fun: Callable[[Any], Any], point: Any) -> Answer:
+def _call(name: str, fun: Callable[[Any], Any], ndims: Sequence[int], point: Any) -> CallResult:
     """Call the objective on a worker, if there is a ticket for it in the queue of this name."""
     tickets = Queue(name)
     try:
         tickets.get(timeout=_PATIENCE)
     except TimeoutError:
-        return Answer(float("nan"), _LOST, None, 0.0)
+        return lost(_LOST, 0.0)
     finally:
         tickets.close()
-    return call(fun, point)
+    return call(fun, ndims, point)

@@ -32,7 +32,7 @@ except ModuleNotFoundError as error:  # only Flax itself: what it lacks is its o
     ) from error
 
 from zosah_jax.checks import typed_key
-from zosah_jax.params import Params
+from zosah_jax.pytree import Params
 
 _MODEL_FN = "a callable loss_fn(model, *batch) that returns a real scalar"
 

@@ -1,5 +1,6 @@
-"""`scipy.optimize.minimize(fun, x0, method=zopqn)`: SciPy's way in, values alone."""
+"""`scipy.optimize.minimize(fun, x0, method=zosah)`: SciPy's way in, values alone."""
 
+import dataclasses
 import inspect
 import warnings
 from collections.abc import Callable
@@ -7,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from zosah_jax.blackbox.run import Progress, minimize_blackbox
 from zosah_jax.checks import check_count
-from zosah_jax.minimize import Status
-from zosah_jax.recommended import default_method
+from zosah_jax.faces.host.settings import Host
+from zosah_jax.faces.minimize import minimize
+from zosah_jax.faces.progress import Progress
+from zosah_jax.methods import METHODS
 
 try:
     from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
@@ -20,51 +22,36 @@ except ImportError as error:
         "pip install 'zosah_jax[scipy]'."
     ) from error
 
-_OPTIONS = set(inspect.signature(minimize_blackbox).parameters) - {
-    "fun", "x0", "budget", "bounds", "callback", "progress",
-}  # fmt: skip
+_OPTIONS = ("target", "key", "noise")  # of `zosah_jax.minimize`
+_HOST = tuple(f.name for f in dataclasses.fields(Host) if f.name != "progress")
 
 
-def zosah(
-    fun: Callable[..., Any],
-    x0: np.ndarray,
-    args: tuple[Any, ...] = (),
-    *,
-    bounds: Any = None,
-    callback: Callable[..., Any] | None = None,
-    constraints: Any = (),
-    jac: Any = None,
-    hess: Any = None,
-    hessp: Any = None,
-    tol: float | None = None,
-    maxfev: int | None = None,
-    disp: bool = False,
-    **options: Any,
-) -> Any:
-    """ZO-SAH, or `tx`, as a method of `scipy.optimize.minimize`.
+def zosah(fun: Callable[..., Any], x0: np.ndarray, args: tuple[Any, ...] = (), **rest: Any) -> Any:
+    """ZO-SAH as a method of `scipy.optimize.minimize`.
 
     Args:
-        fun: objective, (x, *args) -> real number, an array of one, or None where it has no value.
+        fun: objective, (x, *args) -> real number, an array of a single one, or None where it has
+            no value.
         x0: where to start, shape (n,).
         args: further arguments of `fun`.
-        bounds: `scipy.optimize.Bounds`, or a pair (low, high) a coordinate, None where there is
-            none. No point outside is asked.
-        callback: `callback(xk)` or `callback(intermediate_result)`, after each step; the run stops
-            where it raises StopIteration or returns True.
-        constraints: refused, where there are any.
-        jac: not used, with a warning; so are `hess`, `hessp` and `tol`.
-        hess: see `jac`.
-        hessp: see `jac`.
-        tol: see `jac`.
-        maxfev: most calls of `fun`; None: 200 (n + 1).
-        disp: whether to show a progress bar.
-        **options: of `zosah_jax.minimize_blackbox`: tx, target, key, noise, executor, max_workers,
-            timeout, retries, log, checkpoint and the like.
+        **rest: what `scipy.optimize.minimize` hands on:
+            bounds (`scipy.optimize.Bounds`, or a pair (low, high) a coordinate, None where there is
+            none; no point outside is asked);
+            callback (after each step, `callback(xk)` with the point where the run stands, or
+            `callback(intermediate_result)` with the best `x` and `fun` so far; the run stops where
+            it raises StopIteration or returns True);
+            and its `options`:
+            maxfev, most calls of `fun`, 200 (n + 1) by default; disp, whether to show a bar;
+            method, another one of `zosah_jax.methods` or its optax form; target, key and noise of
+            `zosah_jax.minimize`; executor, max_workers, timeout, retries, max_pending and log of
+            `zosah_jax.Host`.
+            jac, hess, hessp and tol are not used, with a warning; constraints are refused.
 
     Returns:
         A `scipy.optimize.OptimizeResult` with `x` and `fun` (the best found), `nfev`, `nit`,
-        `status`, `message` and `success`: False where the callback stopped the run or there are no
-        values. There is no test of convergence: to spend the budget is the ordinary end.
+        `status`, `message` and `success`: False where the callback stopped the run, the target was
+        not reached, or there are no values. There is no test of convergence: without a target, to
+        spend the budget is the ordinary end.
 
     Raises:
         ValueError: there are constraints, `x0` is outside the bounds, or the bounds are crossed.
@@ -78,38 +65,7 @@ def zosah(
         >>> bool(result.fun < 1e-8), result.nfev <= 300, result.message
         (True, True, 'budget spent')
     """
-    if constraints is not None and np.size(constraints):
-        raise ValueError("constraints: got some, wanted none: only bounds are supported.")
-    for name, given in (("jac", jac), ("hess", hess), ("hessp", hessp), ("tol", tol)):
-        if given is not None and given is not False:
-            warnings.warn(f"zosah does not use {name}.", RuntimeWarning, stacklevel=3)
-    unknown = sorted(set(options) - _OPTIONS)
-    if unknown:
-        warnings.warn(
-            f"Unknown solver options: {', '.join(unknown)}", OptimizeWarning, stacklevel=3
-        )
-    x0 = np.atleast_1d(np.asarray(x0))
-    x0 = x0.astype(np.result_type(x0.dtype, np.float32) if x0.dtype.kind == "f" else np.float64)
-    check_count("maxfev", maxfev, optional=True)
-    steps = _Steps(callback)
-    out = minimize_blackbox(
-        _Scalar(fun, args),
-        x0,
-        budget=200 * (x0.size + 1) if maxfev is None else int(maxfev),
-        bounds=None if bounds is None else _sides(bounds, x0.size),
-        callback=steps,
-        progress=bool(disp),
-        **{name: value for name, value in options.items() if name in _OPTIONS},
-    )
-    return OptimizeResult(
-        x=out.best_params,
-        fun=float(out.best_value),
-        nfev=out.num_evaluations,
-        nit=steps.taken,
-        status=int(out.status),
-        message=out.message,
-        success=out.status in (Status.BUDGET_SPENT, Status.TARGET_REACHED),
-    )
+    return _minimize("zosah", fun, x0, args, **rest)
 
 
 def zopqn(fun: Callable[..., Any], x0: np.ndarray, args: tuple[Any, ...] = (), **rest: Any) -> Any:
@@ -119,8 +75,7 @@ def zopqn(fun: Callable[..., Any], x0: np.ndarray, args: tuple[Any, ...] = (), *
         fun: as of `zosah`.
         x0: as of `zosah`.
         args: as of `zosah`.
-        **rest: bounds, callback and options, as of `zosah`, but `tx`. `noise=0` spares the values
-            that an estimate of the noise takes.
+        **rest: as of `zosah`. `noise=0` spares the values that an estimate of the noise takes.
 
     Returns:
         As `zosah`.
@@ -137,7 +92,62 @@ def zopqn(fun: Callable[..., Any], x0: np.ndarray, args: tuple[Any, ...] = (), *
         >>> bool(result.fun < 1e-8), result.nfev <= 200
         (True, True)
     """
-    return zosah(fun, x0, args, tx=default_method("zopqn"), **rest)
+    return _minimize("zopqn", fun, x0, args, **rest)
+
+
+def _minimize(
+    name: str,
+    fun: Callable[..., Any],
+    x0: Any,
+    args: tuple[Any, ...],
+    *,
+    method: Any = None,
+    bounds: Any = None,
+    callback: Callable[..., Any] | None = None,
+    constraints: Any = (),
+    jac: Any = None,
+    hess: Any = None,
+    hessp: Any = None,
+    tol: float | None = None,
+    maxfev: int | None = None,
+    disp: bool = False,
+    **options: Any,
+) -> Any:
+    if constraints is not None and np.size(constraints):
+        raise ValueError("constraints: got some, wanted none: only bounds are supported.")
+    unused = {"jac": jac, "hess": hess, "hessp": hessp, "tol": tol}
+    for argument, given in unused.items():
+        if given is not None and given is not False:
+            warnings.warn(f"{name} does not use {argument}.", RuntimeWarning, stacklevel=4)
+    unknown = sorted(set(options) - {*_OPTIONS, *_HOST})
+    if unknown:
+        text = f"Unknown solver options: {', '.join(unknown)}"
+        warnings.warn(text, OptimizeWarning, stacklevel=4)
+    x0 = np.atleast_1d(np.asarray(x0))
+    if x0.dtype.kind != "f":
+        x0 = x0.astype(np.float64)
+    check_count("maxfev", maxfev, optional=True)
+    steps = _Steps(callback)
+    host = Host(progress=bool(disp), **{key: options[key] for key in _HOST if key in options})
+    out = minimize(
+        _Scalar(fun, args),
+        x0,
+        METHODS[name]() if method is None else method,
+        budget=200 * (x0.size + 1) if maxfev is None else int(maxfev),
+        bounds=None if bounds is None else _sides(bounds, x0.size),
+        callback=steps,
+        host=host,
+        **{key: options[key] for key in _OPTIONS if key in options},
+    )
+    return OptimizeResult(
+        x=out.params,
+        fun=float(out.value),
+        nfev=out.num_evaluations,
+        nit=steps.taken,
+        status=int(out.status),
+        message=out.message,
+        success=out.success,
+    )
 
 
 class _Scalar:
@@ -148,7 +158,11 @@ class _Scalar:
 
     def __call__(self, x: np.ndarray) -> Any:
         value = self.fun(x, *self.args)
-        return value.reshape(()) if isinstance(value, np.ndarray) and value.size == 1 else value
+        if isinstance(value, np.ma.MaskedArray) or not hasattr(value, "shape"):
+            array = value  # one that is masked is missing, and would not be as an ordinary array
+        else:
+            array = np.asarray(value)  # of any library; a matrix keeps its two axes for ever
+        return array.reshape(()) if getattr(array, "size", None) == 1 else array
 
 
 class _Steps:
@@ -170,10 +184,10 @@ class _Steps:
         if self._callback is None:
             return None
         if not self._by_name:
-            return self._callback(progress.params)
+            return self._callback(progress.last_params)
         result = OptimizeResult(
-            x=progress.best_params,
-            fun=progress.best_value,
+            x=progress.params,
+            fun=progress.value,
             nfev=progress.num_evaluations,
             nit=progress.step,
         )

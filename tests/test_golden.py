@@ -1,0 +1,24 @@
+"""The published methods walk as they did before the core was rebuilt: `golden/trajectories.json`."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from golden.runs import RUNS, run
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "trajectories.json").read_text())
+
+
+def test_every_run_is_kept():
+    assert set(GOLDEN) == set(RUNS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.xdist_group(RUNS[n][0])) for n in RUNS],
+)
+def test_trajectory_is_as_it_was(x64, name):
+    points, counts = run(name)
+    np.testing.assert_allclose(points, GOLDEN[name]["points"], rtol=0, atol=1e-12)
+    assert counts.tolist() == GOLDEN[name]["num_evaluations"]

@@ -1,0 +1,73 @@
+"""How probes are answered. An evaluator never knows which method asks.
+
+    evaluator(value_fn, params, probes) -> values, shape (number of probes, *shape of a value)
+
+Every evaluator answers every probe exactly once. Those here call the objective for each. Further
+ones: `grouped/` redoes only what a probe changes, `sharded.py` shares probes out over devices, and
+`automatic.py` chooses. Evaluators are hashable values: two that are made alike are equal.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from zosah_jax.checks import check_count
+from zosah_jax.probes import Probes, split_shared
+from zosah_jax.pytree import Params
+
+ValueFn = Callable[[Params], jax.Array]
+Evaluator = Callable[[ValueFn, Params, Probes], jax.Array]
+
+
+@dataclass(frozen=True)
+class InChunks:
+    """See `in_chunks`; `size` None: all probes at once."""
+
+    size: int | None
+
+    def __call__(self, value_fn: ValueFn, params: Params, probes: Probes) -> jax.Array:
+        """Values of the probes."""
+        each, whole = split_shared(probes)
+
+        def answer(probe: Any) -> jax.Array:
+            return value_fn(whole(probe).apply(params))
+
+        if self.size is None or self.size >= len(probes):
+            return jax.vmap(answer)(each)
+        return jax.lax.map(answer, each, batch_size=self.size if self.size > 1 else None)
+
+
+def in_chunks(size: int) -> Evaluator:
+    r"""Evaluator that answers `size` probes at a time, each on its own copy of the parameters.
+
+    Args:
+        size: probes in a chunk (static). 1 is one by one, with the least memory. The remainder
+            of a division is a smaller chunk: nothing is evaluated that is not asked.
+
+    Returns:
+        An evaluator.
+
+    Raises:
+        TypeError, ValueError: `size` is no positive int.
+
+    Example:
+        >>> import jax.numpy as jnp, zosah_jax
+        >>> tx = zosah_jax.zosah(1.0, evaluator=zosah_jax.in_chunks(8))
+        >>> out = zosah_jax.minimize(lambda x: (x**2).sum(), jnp.ones(4), tx, budget=40)
+        >>> bool(out.value < 1e-6)
+        True
+    """
+    check_count("size", size)
+    return InChunks(size)
+
+
+def one_by_one() -> Evaluator:
+    """Evaluator that answers one probe after another: the memory of a single evaluation."""
+    return InChunks(1)
+
+
+def all_at_once() -> Evaluator:
+    """Evaluator that answers a batch at once, with as many copies of the parameters."""
+    return InChunks(None)

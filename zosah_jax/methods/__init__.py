@@ -1,0 +1,62 @@
+"""The methods: frozen, hashable values, one file or folder each (see `zosah_jax.method`).
+
+The published ones stay what their papers say; `zopqn` is this library's own.
+"""
+
+# The constructors are classes; here they have the names of the optax forms.
+from zosah_jax.method import Method
+from zosah_jax.methods.deepzero import DeepZero as deepzero  # noqa: N813
+from zosah_jax.methods.fzoo import FZOO as fzoo  # noqa: N811
+from zosah_jax.methods.hizoo import HiZOO as hizoo  # noqa: N813
+from zosah_jax.methods.mezo import MeZO as mezo  # noqa: N813
+from zosah_jax.methods.mezo_bcd import MeZOBCD as mezo_bcd  # noqa: N813
+from zosah_jax.methods.rspg import RSPG as rspg  # noqa: N811
+from zosah_jax.methods.zo_rsn import ZORSN as zo_rsn  # noqa: N811
+from zosah_jax.methods.zoha import ZOHA as zoha  # noqa: N811
+from zosah_jax.methods.zopqn.state import LARGEST_DENSE
+from zosah_jax.methods.zopqn.zopqn import ZOPQN as zopqn  # noqa: N811
+from zosah_jax.methods.zosah.zosah import ZOSAH as zosah  # noqa: N811
+from zosah_jax.pytree import Params, dimension
+
+__all__ = [
+    "METHODS",
+    "Method",
+    "deepzero",
+    "default_method",
+    "fzoo",
+    "hizoo",
+    "mezo",
+    "mezo_bcd",
+    "rspg",
+    "zo_rsn",
+    "zoha",
+    "zopqn",
+    "zosah",
+]
+
+METHODS: dict[str, type[Method]] = {
+    "zosah": zosah,
+    "rspg": rspg,
+    "mezo": mezo,
+    "mezo_bcd": mezo_bcd,
+    "hizoo": hizoo,
+    "fzoo": fzoo,
+    "zoha": zoha,
+    "zo_rsn": zo_rsn,
+    "deepzero": deepzero,
+    "zopqn": zopqn,
+}
+"""Every method by name: what the exam of the tests and the experiments run over."""
+
+
+def default_method(params: Params, *, noisy: bool) -> Method:
+    """The method that a run takes where the user names none; the same in every face.
+
+    `zopqn` needs the fewest values where they are exact, but its model is dense, and noise misleads
+    it; `zosah` bears both many parameters and noise.
+
+    Args:
+        params: where the run begins; only its size matters.
+        noisy: whether values have noise beyond their rounding.
+    """
+    return zosah() if noisy or dimension(params) > LARGEST_DENSE else zopqn()

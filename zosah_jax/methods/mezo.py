@@ -1,0 +1,113 @@
+"""MeZO: a two-sided difference along random directions that are replayed from their keys."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from zosah_jax.checks import check_positive, check_static_count
+from zosah_jax.method import Batch, Method, Outcome, Problem
+from zosah_jax.methods.estimate import mean_value, mean_weights
+from zosah_jax.methods.memoryless import MemorylessState
+from zosah_jax.probes import DirectionProbes, combine_directions
+from zosah_jax.pytree import Params, working_dtype
+
+
+@dataclass(frozen=True, eq=False)
+class MeZO(Method):
+    r"""Gradient estimated by two-sided differences along random directions (SPSA).
+
+    .. math:: G = \frac{1}{n} \sum_i \frac{f(x + \epsilon z_i) - f(x - \epsilon z_i)}{2 \epsilon}
+        z_i, \quad z_i \sim N(0, I)
+
+    A step takes 2 n values. Each z is replayed from its key where it is needed and never stored:
+    evaluated `one_by_one`, a step has about the memory of a forward pass, and its update.
+    f(x) itself is never asked: the value that a step reports is the mean of its probes'.
+
+    The original decays no biases and no norms. That is optax's to say, by a mask.
+    Pairs of which a value is not finite are left out of the mean.
+
+    Args:
+        num_samples: n (static).
+        smoothing: epsilon, absolute (paper and code: 1e-3). The difference is central, so that its
+            error is of order epsilon^2 in any dtype.
+        key: an int or a typed PRNG key; the directions follow from it.
+
+    Raises:
+        ValueError, TypeError: an argument is out of its range, by name.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax, zosah_jax
+        >>> params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
+        >>> decayed = jax.tree.map(lambda leaf: leaf.ndim > 1, params)  # no biases, no norms
+        >>> tx = optax.chain(
+        ...     zosah_jax.scale_by_mezo(key=1),
+        ...     optax.add_decayed_weights(0.1, mask=decayed),
+        ...     optax.scale_by_learning_rate(1e-3),
+        ... )
+        >>> f = lambda p: jnp.array(1.0)  # without a slope, what moves is decay
+        >>> updates, state = tx.update(None, tx.init(params), params, value_fn=f)
+        >>> [float(jnp.abs(u).max() > 0) for u in (updates["kernel"], updates["bias"])]
+        [1.0, 0.0]
+        >>> zosah_jax.num_evaluations(state)
+        2
+
+    References:
+        Malladi et al., `Fine-Tuning Language Models with Just Forward Passes
+        <https://arxiv.org/abs/2305.17333>`_, 2023 (algorithm 1; algorithm 2 with n samples).
+    """
+
+    num_samples: int = 1
+    smoothing: float = 1e-3
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        super().__post_init__()
+        check_static_count("num_samples", self.num_samples)
+        check_positive("smoothing", self.smoothing)
+
+    def init(self, params: Params, key: jax.Array) -> MemorylessState:
+        """The state before the first step."""
+        del params
+        return MemorylessState(key, jnp.zeros((), jnp.int32))
+
+    def ask(self, state: MemorylessState, params: Params, problem: Problem) -> Batch:
+        """A step forth along each direction, then a step back along each."""
+        del problem
+        keys = jax.random.split(jax.random.fold_in(state.key, state.step), self.num_samples)
+        scale = forth_and_back(self.num_samples, self.smoothing, params)
+        return Batch(DirectionProbes(jnp.concatenate([keys, keys])[:, None], scale[:, None]))
+
+    def tell(
+        self,
+        state: MemorylessState,
+        params: Params,
+        problem: Problem,
+        batch: Batch,
+        values: jax.Array,
+    ) -> Outcome:
+        """Mean of z_i (f(x + eps z_i) - f(x - eps z_i)) / 2 eps over the pairs that came."""
+        del problem
+        weights = slope_weights(batch.probes.scale[:, 0], values)
+        gradient = combine_directions(batch.probes.key[: len(weights), 0], weights, params)
+        return Outcome(state._replace(step=state.step + 1), gradient, mean_value(values))
+
+
+def forth_and_back(count: int, smoothing: float, params: Params) -> jax.Array:
+    """Lengths of the steps forth along `count` directions and of those back, shape (2 count,)."""
+    forth = jnp.full(count, smoothing, working_dtype(params))
+    return jnp.concatenate([forth, -forth])
+
+
+def slope_weights(scale: jax.Array, values: jax.Array) -> jax.Array:
+    """Weights of the directions in the mean of their two-sided differences.
+
+    Args:
+        scale: what `forth_and_back` returned, shape (2 n,).
+        values: of these probes, shape (2 n,).
+
+    Returns:
+        (f(x + eps z_i) - f(x - eps z_i)) / 2 eps over the number of pairs that came, shape (n,).
+    """
+    forth, back = jnp.split(values, 2)
+    return mean_weights((forth - back) / (2 * scale[: len(forth)]))

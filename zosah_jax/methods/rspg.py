@@ -1,0 +1,86 @@
+"""RSPG: randomised stochastic projected gradient, from function values alone."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from zosah_jax.checks import check_positive, check_static_count
+from zosah_jax.method import Batch, Method, Outcome, Problem
+from zosah_jax.methods.estimate import mean_weights
+from zosah_jax.methods.memoryless import MemorylessState
+from zosah_jax.probes import DirectionProbes, combine_directions
+from zosah_jax.pytree import Params, precision, working_dtype
+
+
+@dataclass(frozen=True, eq=False)
+class RSPG(Method):
+    r"""Gradient of a Gaussian smoothing of f, estimated along random directions.
+
+    .. math:: G = \frac{1}{q} \sum_i \frac{f(x + \mu u_i) - f(x)}{\mu} u_i, \quad u_i \sim N(0, I)
+
+    A step takes q + 1 values. Directions are regenerated from their keys and never stored. Values
+    that are not finite are left out of the mean.
+
+    The full method's further parts are pieces of their own: its proximal step is a transformation
+    that comes after the learning rate (`transforms.prox_l1`, `project`); its randomised stopping
+    and its post-optimisation phase are a way to run it (`extras.two_phase`).
+
+    Args:
+        num_directions: q (static).
+        smoothing: mu, absolute. None: the square root of the machine epsilon of the parameters
+            (as perturbed: float32 or wider).
+        key: an int or a typed PRNG key; the directions follow from it.
+
+    Raises:
+        ValueError, TypeError: an argument is out of its range, by name.
+
+    Example:
+        >>> import jax.numpy as jnp, zosah_jax
+        >>> tx = zosah_jax.rspg(0.1, num_directions=4)
+        >>> out = zosah_jax.minimize(lambda x: (x**2).sum(), jnp.ones(3), tx, budget=400)
+        >>> bool(out.value < 1e-4)
+        True
+
+    References:
+        Ghadimi, Lan, Zhang, `Mini-batch Stochastic Approximation Methods for Nonconvex Stochastic
+        Composite Optimization <https://arxiv.org/abs/1308.6594>`_, 2013 (section 5).
+    """
+
+    num_directions: int = 1
+    smoothing: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range."""
+        super().__post_init__()
+        check_static_count("num_directions", self.num_directions)
+        check_positive("smoothing", self.smoothing, optional=True)
+
+    def init(self, params: Params, key: jax.Array) -> MemorylessState:
+        """The state before the first step."""
+        del params
+        return MemorylessState(key, jnp.zeros((), jnp.int32))
+
+    def ask(self, state: MemorylessState, params: Params, problem: Problem) -> Batch:
+        """The parameters (scale 0), then a step along each direction."""
+        del problem
+        keys = jax.random.split(jax.random.fold_in(state.key, state.step), self.num_directions)
+        mu = precision(params) ** 0.5 if self.smoothing is None else self.smoothing
+        scale = jnp.full(self.num_directions, mu, working_dtype(params))
+        scale = jnp.concatenate([jnp.zeros_like(scale[:1]), scale])
+        keys = jnp.concatenate([keys[:1], keys])
+        return Batch(DirectionProbes(keys[:, None], scale[:, None]))
+
+    def tell(
+        self,
+        state: MemorylessState,
+        params: Params,
+        problem: Problem,
+        batch: Batch,
+        values: jax.Array,
+    ) -> Outcome:
+        """Mean of u_i (f(x + mu u_i) - f(x)) / mu over the directions whose values came."""
+        del problem
+        slope = (values[1:] - values[0]) / batch.probes.scale[1:, 0]
+        gradient = combine_directions(batch.probes.key[1:, 0], mean_weights(slope), params)
+        return Outcome(state._replace(step=state.step + 1), gradient, values[0])

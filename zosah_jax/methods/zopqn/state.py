@@ -1,0 +1,200 @@
+"""The state of ZO-PQN, and the names of its stages."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from zosah_jax.method import Problem
+from zosah_jax.methods.zopqn.model import Model, empty_model, known
+from zosah_jax.methods.zopqn.secants import Secants, no_pairs
+from zosah_jax.permutation import draw_places
+from zosah_jax.probes import CoordinateProbes
+from zosah_jax.pytree import (
+    Address,
+    Params,
+    address_of,
+    dimension,
+    gather,
+    precision,
+    widen,
+    working_dtype,
+)
+
+LARGEST_DENSE = 256  # coordinates, above which the model is of a block of them
+BATCHES = (8, 32)  # derivatives that a stage measures where it does not measure all
+_LIVING = 8  # values a coordinate for which the gradient is carried from step to step
+_ROUNDING = 4.0  # relative error of a value in machine epsilons, where the user names none
+_LEAST_ERROR = 1e-12  # relative to f(x0): no value is taken for exacter
+
+BASE, MEET, TRY, WHOLE, RECHECK, BATCH = range(6)
+"""Stages: f(x); coordinates not yet measured; a step; the whole gradient; a curvature; some
+derivatives (one stage a size). The later ones do not come where there are few coordinates."""
+
+
+class ZOPQNState(NamedTuple):
+    """State of ZO-PQN. D coordinates are modelled; floats are in the working dtype.
+
+    Attributes:
+        key: typed PRNG key, never advanced: the coordinates follow from it and the turn.
+        x: where the run stands, like the parameters in float32 or wider.
+        value: f(x), scalar; NaN where it is not known.
+        stage: which stage comes next, int32.
+        turn: number of the block of coordinates, int32.
+        spent: values spent in this block, int32.
+        rejected: steps rejected in a row, int32.
+        distrust: steps for which whole gradients are yet to be measured, int32.
+        living: values of this block up to which the gradient is carried, int32.
+        address: the coordinates of the block, leaves of shape (D,).
+        at_bound: 1 where x is at the upper bound of a coordinate, -1 at the lower, int32, (D,).
+        start: |f(x0)|, scalar; NaN before it is known.
+        unit: typical size of each coordinate, until its curvature is known, shape (D,).
+        widening: factor on the first differences, which grow while noise drowns them, scalar.
+        radius: of the trust region, in the norm of W; NaN before the first step.
+        suspect: offsets of coordinates whose curvature is to be measured; 0: none, shape (D,).
+        along: the next step, where it continues the last one along its line; else 0, shape (D,).
+        reach: radius of the trust region of the secant pairs, in units; inf before a rejection.
+        model: of f around x.
+        secants: pairs of moves and changes of the gradient since it is no longer carried.
+    """
+
+    key: jax.Array
+    x: Params
+    value: jax.Array
+    stage: jax.Array
+    turn: jax.Array
+    spent: jax.Array
+    rejected: jax.Array
+    distrust: jax.Array
+    living: jax.Array
+    address: Address
+    at_bound: jax.Array
+    start: jax.Array
+    unit: jax.Array
+    widening: jax.Array
+    radius: jax.Array
+    suspect: jax.Array
+    along: jax.Array
+    reach: jax.Array
+    model: Model
+    secants: Secants
+
+
+def initial_state(subspace_dim: int | None, params: Params, key: jax.Array) -> ZOPQNState:
+    """The first state; nothing is known of f."""
+    dim, dtype = block_dim(subspace_dim, dimension(params)), working_dtype(params)
+    address = draw_block(key, jnp.zeros((), jnp.int32), params, dim)
+
+    def count() -> jax.Array:  # each a buffer of its own, so that all can be donated
+        return jnp.zeros((), jnp.int32)
+
+    def missing() -> jax.Array:
+        return jnp.full((), jnp.nan, dtype)
+
+    return ZOPQNState(
+        key=key,
+        x=jax.tree.map(lambda leaf: leaf + 0, widen(params)),
+        value=missing(),
+        stage=count() + BASE,
+        turn=count(),
+        spent=count(),
+        rejected=count(),
+        distrust=count(),
+        living=count() + living(dim),
+        address=address,
+        at_bound=jnp.zeros(dim, jnp.int32),
+        start=missing(),
+        unit=unit_of(gather(params, address)),
+        widening=jnp.ones((), dtype),
+        radius=missing(),
+        suspect=jnp.zeros(dim, dtype),
+        along=jnp.zeros(dim, dtype),
+        reach=jnp.full((), jnp.inf, dtype),
+        model=empty_model(dim, dtype),
+        secants=no_pairs(dim, dtype),
+    )
+
+
+def block_dim(subspace_dim: int | None, d: int) -> int:
+    """Dimension D of the model for d parameters.
+
+    Raises:
+        ValueError: more was asked for than there are.
+    """
+    if subspace_dim is None:
+        return min(d, LARGEST_DENSE)
+    if subspace_dim > d:
+        raise ValueError(f"subspace_dim: got {subspace_dim}, wanted at most d = {d}, or None.")
+    return int(subspace_dim)
+
+
+def draw_block(key: jax.Array, turn: jax.Array, params: Params, dim: int) -> Address:
+    """The coordinates of a turn, in random order."""
+    return address_of(params, draw_places(key, turn, dimension(params), dim))
+
+
+def unit_of(position: jax.Array) -> jax.Array:
+    """Typical size of each coordinate: |x_i|, at least the mean size; 1 from the origin."""
+    size = jnp.sqrt(jnp.mean(position**2))
+    return jnp.where(size > 0, jnp.maximum(jnp.abs(position), size), 1)
+
+
+def worthwhile(batch: int, dim: int) -> bool:
+    """Whether a batch is well below D; close below, the whole gradient is worth more."""
+    return batch < 0.6 * dim
+
+
+def batches_of(dim: int) -> tuple[int, ...]:
+    """Sizes of the batches of derivatives that are measured, for D coordinates."""
+    return tuple(batch for batch in BATCHES if worthwhile(batch, dim))
+
+
+def living(dim: int) -> int:
+    """Values for which the gradient is carried once all is measured; 0 where it is cheap whole."""
+    return _LIVING * dim if batches_of(dim) else 0
+
+
+def is_carried(state: ZOPQNState, problem: Problem) -> jax.Array:
+    """Whether the gradient is carried from step to step, and not measured whole after each.
+
+    It always is where values have noise (and D allows): differences of such values make misleading
+    secant pairs.
+    """
+    carried = ~jnp.all(known(state.model)) | (state.spent < state.living)
+    return carried | (problem.noise > 0) if batches_of(len(state.unit)) else carried
+
+
+def carry_again(state: ZOPQNState) -> ZOPQNState:
+    """The state with the gradient carried again, and no pairs."""
+    dim = len(state.unit)
+    return state._replace(
+        living=state.spent + living(dim),
+        along=jnp.zeros_like(state.along),
+        reach=jnp.full_like(state.reach, jnp.inf),
+        secants=no_pairs(dim, state.unit.dtype),
+    )
+
+
+def value_error(
+    relative: float | None, state: ZOPQNState, problem: Problem, value: jax.Array
+) -> jax.Array:
+    """Absolute error of a value of f; `relative` is the option `noise`."""
+    relative = _ROUNDING * precision(state.x) if relative is None else relative
+    tiny = jnp.finfo(value.dtype).tiny
+    size = jnp.maximum(jnp.abs(value), _LEAST_ERROR * jnp.nan_to_num(state.start))
+    return jnp.maximum(relative * size + tiny, problem.noise)
+
+
+def tree_where(condition: jax.Array, yes: ZOPQNState, no: ZOPQNState) -> ZOPQNState:
+    """One state or the other; of the same key."""
+    chosen = jax.tree.map(
+        lambda y, n: jnp.where(condition, y, n), yes._replace(key=None), no._replace(key=None)
+    )
+    return chosen._replace(key=no.key)
+
+
+def probes_of(state: ZOPQNState, chosen: jax.Array, offset: jax.Array) -> CoordinateProbes:
+    """Probes of single coordinates of the block, by their numbers, with offsets, shape (n,)."""
+    return CoordinateProbes(
+        Address(*(part[chosen][:, None] for part in state.address)), offset[:, None]
+    )

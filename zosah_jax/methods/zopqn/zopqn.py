@@ -1,0 +1,229 @@
+"""ZO-PQN: a quadratic model in which every value keeps working, and a trust region."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import jax
+import jax.core
+import jax.numpy as jnp
+
+from zosah_jax.checks import check_count, check_positive
+from zosah_jax.method import Batch, Method, Outcome, Problem, Stage
+from zosah_jax.methods.zopqn.measure import ask_known, ask_new, tell_batch, tell_new, tell_whole
+from zosah_jax.methods.zopqn.model import empty_model
+from zosah_jax.methods.zopqn.recheck import ask_recheck, tell_recheck
+from zosah_jax.methods.zopqn.state import (
+    MEET,
+    ZOPQNState,
+    batches_of,
+    block_dim,
+    carry_again,
+    draw_block,
+    initial_state,
+    probes_of,
+    tree_where,
+    unit_of,
+)
+from zosah_jax.methods.zopqn.trial import ask_trial, tell_base, tell_trial
+from zosah_jax.pytree import Params, dimension, gather
+
+
+@dataclass(frozen=True, eq=False)
+class ZOPQN(Method):
+    r"""Step of a quadratic model in which every value ever paid keeps working.
+
+    .. math:: f(x + s) \approx f(x) + g^T s + s^T B s / 2
+
+    g and B are Gaussian beliefs. Each value is a linear equation on them: a difference along
+    coordinate i tells g_i, and since that coordinate was last measured (B s)_i; the value of a step
+    tells g's + s'Bs / 2. After a move g is carried as g + B s, its covariance grown by what is not
+    known of B. A step is two kinds of stages:
+
+    - *measurements* of derivatives: of the coordinates that are not yet known, from both sides; or
+      of those of which the model is least certain, 8, 32 or all, whichever promises the largest
+      decrease a value. Where a derivative was more than two standard deviations off, a *recheck* of
+      one value measures B_ii;
+    - a *trial* asks for the value at the minimum of the model within a trust region, and goes there
+      if it is lower; so no learning rate but 1 is needed.
+
+    After 8 D values (at once for D < 14, where whole gradients are cheap) the gradient is no longer
+    carried. A whole one follows each accepted step, and the Hessian is that of the secant pairs
+    since then, by BFGS in a trust region of its own, unless B predicts changes of the gradient
+    better; a further trial continues along a step where a parabola says so. Where values have noise
+    the gradient is carried throughout.
+
+    Use it for deterministic objectives of up to some hundred parameters whose values are expensive.
+    It owns its x: f(x) is not asked again, so it is not for mini-batches. The parameters follow x
+    at the learning rate, or as exactly as their dtype can; x does not depend on them.
+
+    Args:
+        subspace_dim: D, how many coordinates are modelled at a time (static), with eight arrays of
+            shape (D, D). None: all d up to 256; beyond that, 256 drawn anew every `period * D`
+            values, so that memory grows with d + D^2.
+        period: values spent in a block, in units of D, where D < d (static).
+        radius: of the first differences along each coordinate, in units of max(|x_i|, rms of x);
+            absolute where x = 0, as nothing there tells the unit. Later differences follow from
+            the curvature and the error of a value.
+        noise: relative error of a value of f. None: four machine epsilons of the parameters (as
+            perturbed: float32 or wider).
+        key: an int or a typed PRNG key; the order of the coordinates follows from it.
+
+    Raises:
+        ValueError, TypeError: an argument is out of its range, by name.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, zosah_jax
+        >>> rosenbrock = lambda x: 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
+        >>> with jax.enable_x64(True):
+        ...     x0 = jnp.array([-1.2, 1.0])
+        ...     out = zosah_jax.minimize(rosenbrock, x0, zosah_jax.methods.zopqn(), budget=200)
+        >>> float(out.value) < 1e-8
+        True
+
+    References:
+        The updates of B: Powell, `A new algorithm for unconstrained optimization` (1970), and its
+        reading as Gaussian inference: Hennig, Kiefel, `Quasi-Newton methods: a new direction
+        <https://jmlr.org/papers/v14/hennig13a.html>`_, 2013. BFGS: Nocedal, Wright, `Numerical
+        Optimization`, 2006, equation 6.17. Carrying the gradient, choosing what to measure by its
+        covariance, and the size that the pairs' prior gets anew with each, are this library's own.
+    """
+
+    subspace_dim: int | None = None
+    period: int = 8
+    radius: float = 0.1
+    noise: float | None = None
+
+    default_learning_rate: ClassVar[float | None] = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse options that are out of range; the subspace dimension waits for the parameters."""
+        super().__post_init__()
+        check_count("subspace_dim", self.subspace_dim, optional=True)
+        check_count("period", self.period)
+        for name in ("subspace_dim", "period"):
+            if isinstance(getattr(self, name), jax.core.Tracer):
+                raise TypeError(
+                    f"{name}: got a traced value, wanted an int (it is a shape: under "
+                    "optax.inject_hyperparams name it in static_args)."
+                )
+        check_positive("radius", self.radius)
+        check_positive("noise", self.noise, optional=True)
+
+    def init(self, params: Params, key: jax.Array) -> ZOPQNState:
+        """The state before the first value."""
+        return initial_state(self.subspace_dim, params, key)
+
+    def stages(self, params: Params) -> tuple[Stage, ...]:
+        """Those that can come for so many coordinates, numbered as in `state.py`."""
+        dim = block_dim(self.subspace_dim, dimension(params))
+        whole = self._look(partial(ask_known, dim), tell_whole)
+        stages = [
+            Stage(_ask_base, self._tell_base, moves=False),
+            Stage(self._ask_new, _told(partial(tell_new, self.noise)), moves=False),
+            Stage(_ask_trial, self._tell_trial),
+            whole,
+        ]
+        if batches := batches_of(dim):
+            recheck = _told(partial(tell_recheck, self.noise))
+            stages.append(Stage(_ask_recheck, recheck, moves=False))
+            stages += [self._look(partial(ask_known, size), tell_batch) for size in batches]
+        return tuple(stages)
+
+    def next_stage(self, state: ZOPQNState) -> jax.Array:
+        """The number that the state holds."""
+        return state.stage
+
+    def position(self, state: ZOPQNState) -> tuple[Params, jax.Array]:
+        """x, and f there."""
+        return state.x, state.value
+
+    def _look(self, ask: Any, tell: Any) -> Stage:
+        def asked(state: ZOPQNState, params: Params, problem: Problem) -> Batch:
+            del params
+            return ask(self.noise, state, problem)
+
+        return Stage(asked, _told(partial(tell, self.noise)), moves=False)
+
+    def _ask_new(self, state: ZOPQNState, params: Params, problem: Problem) -> Batch:
+        del params
+        return ask_new(self.radius, state, problem)
+
+    def _tell_base(
+        self,
+        state: ZOPQNState,
+        params: Params,
+        problem: Problem,
+        batch: Batch,
+        values: jax.Array,
+    ) -> Outcome:
+        del params, problem, batch
+        after = tell_base(state._replace(spent=state.spent + 1), values[0])
+        return Outcome(after, None, after.value)
+
+    def _tell_trial(
+        self,
+        state: ZOPQNState,
+        params: Params,
+        problem: Problem,
+        batch: Batch,
+        values: jax.Array,
+    ) -> Outcome:
+        before = jnp.where(jnp.isfinite(state.value), state.value, values[0])
+        after = tell_trial(self.noise, state, problem, batch, values)
+        dim = len(state.unit)
+        if dim < dimension(params):
+            over = after.spent >= self.period * dim
+            after = tree_where(over, _next_block(after), after)
+        return Outcome(after, None, before)
+
+
+def _ask_base(state: ZOPQNState, params: Params, problem: Problem) -> Batch:
+    """f(x)."""
+    del params, problem
+    here = jnp.zeros((1,), state.unit.dtype)
+    return Batch(probes_of(state, jnp.zeros((1,), jnp.int32), here), None, state.x)
+
+
+def _ask_trial(state: ZOPQNState, params: Params, problem: Problem) -> Batch:
+    del params
+    return ask_trial(state, problem)
+
+
+def _ask_recheck(state: ZOPQNState, params: Params, problem: Problem) -> Batch:
+    del params
+    return ask_recheck(state, problem)
+
+
+def _told(tell: Any) -> Any:
+    """The `tell` of a stage that measures: it moves nothing."""
+
+    def told(
+        state: ZOPQNState, params: Params, problem: Problem, batch: Batch, values: jax.Array
+    ) -> Outcome:
+        del params
+        return Outcome(tell(state, problem, batch, values), None, state.value)
+
+    return told
+
+
+def _next_block(state: ZOPQNState) -> ZOPQNState:
+    """The state in another block of coordinates; of the last one, their mean correlation is kept."""
+    dim, turn = len(state.unit), state.turn + 1
+    address = draw_block(state.key, turn, state.x, dim)
+    model = empty_model(dim, state.unit.dtype, state.model.correlation)
+    fresh = state._replace(
+        stage=jnp.full_like(state.stage, MEET),
+        turn=turn,
+        spent=jnp.zeros_like(state.spent),
+        rejected=jnp.zeros_like(state.rejected),
+        distrust=jnp.zeros_like(state.distrust),
+        address=address,
+        at_bound=jnp.zeros_like(state.at_bound),
+        unit=unit_of(gather(state.x, address)),
+        widening=jnp.ones_like(state.widening),
+        radius=jnp.full_like(state.radius, jnp.nan),
+        suspect=jnp.zeros_like(state.suspect),
+        model=model,
+    )
+    return carry_again(fresh)

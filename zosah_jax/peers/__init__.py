@@ -1,1 +1,0 @@
-"""The methods that ZO-SAH is compared with, one file each."""

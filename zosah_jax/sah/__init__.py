@@ -1,1 +1,0 @@
-"""ZO-SAH (arXiv 2507.06125), one file for each box of the paper's diagram; `step.py` joins them."""
