@@ -6,11 +6,9 @@ import math
 import os
 import subprocess
 import sys
-import textwrap
 import threading
 import time
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -330,28 +328,6 @@ def test_a_call_that_hangs_is_given_up():
     assert out.value < 1e-2
 
 
-def dies_once(x):
-    """An objective of an importable module: kills its process once, and hangs once."""
-    folder = Path(os.environ["ZOSAH_TEST_FOLDER"])
-    number = len(list(folder.iterdir()))
-    (folder / f"{number}-{os.getpid()}-{time.monotonic_ns()}").touch()
-    if number == 6:
-        os._exit(1)
-    if number == 20:
-        time.sleep(600)
-    return bowl(x)
-
-
-@pytest.mark.second_stage
-def test_own_processes_are_rebuilt_when_they_die_or_hang(tmp_path, monkeypatch):
-    monkeypatch.setenv("ZOSAH_TEST_FOLDER", str(tmp_path))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*sys.path, str(Path(__file__).parent)]))
-    out = minimize(dies_once, max_workers=1, timeout=20, retries=1)
-    calls = len(list(tmp_path.iterdir()))
-    assert out.num_evaluations == calls == 60 or calls <= out.num_evaluations <= 60
-    assert out.value < 1e-2
-
-
 def test_executors_that_cannot_be_used():
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
@@ -365,30 +341,6 @@ def test_executors_that_cannot_be_used():
         minimize(bowl, timeout=1.0)
     with pytest.raises(TypeError, match="cannot be sent to another process"):
         minimize(lambda x: 1.0, max_workers=1)
-
-
-NO_GUARD = """
-    import numpy as np, zosah_jax
-    def f(x):
-        return float(((x - 1) ** 2).sum())
-    zosah_jax.minimize(f, np.zeros(3), budget=30, host=zosah_jax.Host(max_workers=2))
-"""
-
-
-@pytest.mark.second_stage
-def test_a_script_without_the_guard_ends_soon_and_is_told(tmp_path):
-    script = tmp_path / "no_guard.py"
-    script.write_text(textwrap.dedent(NO_GUARD))
-    root = str(Path(__file__).parent.parent)
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, *sys.path])}
-    done = subprocess.run(
-        [sys.executable, str(script)], capture_output=True, text=True, timeout=100, env=environment
-    )
-    assert done.returncode != 0
-    last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("RuntimeError: max_workers: got worker processes that could not start")
-    assert "__main__" in last
-    assert "importable" in last
 
 
 class Faulty(Executor):
@@ -706,20 +658,6 @@ def test_the_points_of_the_estimate_are_within_bounds(tmp_path):
 
 def valley(x):
     return 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
-
-
-@pytest.mark.second_stage
-def test_default_settings_get_near_the_optimum_of_a_noisy_function():
-    reached = []
-    for seed in range(10):
-        rng = np.random.default_rng(seed)
-        x0 = np.array([-1.2, 1.0])
-        sigma = 1e-3 * valley(x0)
-        fun = Counted(lambda x, rng=rng, s=sigma: valley(x) + s * rng.normal())
-        out = minimize(fun, 1500, None, x0, noise=None, key=seed)
-        assert out.num_evaluations == len(fun.calls) <= 1500
-        reached.append(valley(out.params) / sigma)
-    assert np.median(reached) < 10
 
 
 @pytest.mark.parametrize("noise", [0.1, None])

@@ -3,11 +3,20 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from golden.runs import RUNS, run
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "trajectories.json").read_text())
+
+
+@pytest.fixture(autouse=True)
+def optimised_as_they_were_made():
+    """The last bit depends on what XLA fuses, and the paper's prior amplifies it 1e6 times."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 def test_every_run_is_kept():
@@ -20,5 +29,5 @@ def test_every_run_is_kept():
 )
 def test_trajectory_is_as_it_was(x64, name):
     points, counts = run(name)
-    np.testing.assert_allclose(points, GOLDEN[name]["points"], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(points, GOLDEN[name]["points"], rtol=1e-12, atol=1e-12)
     assert counts.tolist() == GOLDEN[name]["num_evaluations"]

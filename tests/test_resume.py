@@ -2,11 +2,7 @@
 
 import json
 import os
-import random
-import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 from pathlib import Path
@@ -29,130 +25,6 @@ def places(log):
     lines = log.read_bytes().split(b"\n")[1:-1]
     return [tuple(json.loads(line)["at"]) for line in lines]
 
-
-# --- killed from outside --------------------------------------------------------------------------
-
-KILLED = """
-    import os, sys, time
-    import numpy as np, zosah_jax
-
-    folder, budget = sys.argv[1], int(sys.argv[2])
-    calls = os.open(folder + "/calls", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-
-    def fun(x):
-        os.write(calls, b"called\\n")
-        time.sleep(0.0005)
-        jitter = np.sin(1e7 * x.sum())  # keeps the run from settling
-        if jitter > 0.9:
-            return None
-        return float(((x - np.arange(4)) ** 2 * np.array([1, 5, 2, 9])).sum() + 1e-4 * jitter)
-
-    out = zosah_jax.minimize(
-        fun, np.full(4, 0.5), zosah_jax.methods.zosah(4, 3), budget=budget, noise=0,
-        host=zosah_jax.Host(log=folder + "/log"),
-    )
-    np.savez(folder + "/result.npz", params=out.params, last=out.last_params,
-             value=out.last_value, n=out.num_evaluations)
-"""
-
-
-def begun(folder):
-    command = [sys.executable, "-c", textwrap.dedent(KILLED), str(folder), str(BUDGET)]
-    return subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE)
-
-
-def finished(folder):
-    process = begun(folder)
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors.decode()
-    return dict(np.load(folder / "result.npz"))
-
-
-def killed(folder, share):
-    """Run it, and kill it when that share of the budget is logged; whether it was still running."""
-    process, log = begun(folder), folder / "log"
-    while process.poll() is None:
-        if log.exists() and log.read_bytes().count(b"\n") > share * BUDGET:
-            break
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    return process.returncode == -signal.SIGKILL
-
-
-@pytest.mark.second_stage
-def test_killed_at_any_moment_and_resumed_it_ends_bitwise_equal(tmp_path):
-    whole, folder = tmp_path / "whole", tmp_path / "killed"
-    whole.mkdir()
-    expected = finished(whole)
-    assert expected["n"] == len(places(whole / "log"))
-    folder.mkdir()
-    rng = random.Random(0)
-    kills = sum(
-        killed(folder, share)  # early, so that a busy machine is in time for one
-        for share in sorted((rng.random() / 2, rng.random() / 2))
-    )
-    assert kills
-    found = finished(folder)
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value)
-    logged = places(folder / "log")
-    assert len(set(logged)) == len(logged) == expected["n"]  # none lost, none asked twice
-    calls = (folder / "calls").read_text().splitlines()
-    assert expected["n"] <= len(calls) <= expected["n"] + kills  # one was under way at each kill
-
-
-INTERRUPTED = """
-    import multiprocessing, os, signal, sys, threading, time
-    import numpy as np, zosah_jax
-    import slow_objective
-
-    def interrupt(log):
-        while True:
-            time.sleep(0.05)
-            try:
-                if sum(1 for _ in open(log)) > 15:
-                    break
-            except OSError:
-                pass
-        os.kill(os.getpid(), signal.SIGINT)
-
-    if __name__ == "__main__":
-        log, stop, workers = sys.argv[1], sys.argv[2] == "stop", int(sys.argv[3]) or None
-        if stop:
-            threading.Thread(target=interrupt, args=(log,), daemon=True).start()
-        try:
-            out = zosah_jax.minimize(
-                slow_objective.slow, np.zeros(3), budget=40,
-                host=zosah_jax.Host(log=log, max_workers=workers),
-            )
-            print("END", out.last_params.tobytes().hex(), out.num_evaluations)
-        except KeyboardInterrupt:
-            print("INTERRUPTED", len(multiprocessing.active_children()))
-"""
-SLOW = "import time\n\ndef slow(x):\n    time.sleep(0.05)\n    return float(((x - 1) ** 2).sum())\n"
-
-
-@pytest.mark.second_stage
-@pytest.mark.parametrize("workers", [0, 2])
-def test_an_interrupt_comes_through_at_once_and_loses_nothing(tmp_path, workers):
-    (tmp_path / "slow_objective.py").write_text(SLOW)
-    (tmp_path / "script.py").write_text(textwrap.dedent(INTERRUPTED))
-
-    def run(log, how, workers):
-        command = [sys.executable, "script.py", log, how, str(workers)]
-        done = subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=100, env=ENVIRONMENT
-        )
-        return done.stdout.split()
-
-    plain = run("plain", "go", 0)
-    assert run("log", "stop", workers) == ["INTERRUPTED", "0"]
-    assert run("log", "go", 0) == plain
-    assert len(places(tmp_path / "log")) == int(plain[2])
-
-
-# --- in one process, which is cheaper -------------------------------------------------------------
 
 METHOD = as_optax(zosah(4, 2), 0.5)
 X0 = np.zeros(4)

@@ -1,7 +1,7 @@
 """Hessian estimator: a quadratic polynomial fitted to cached values in each W_j.
 
 The model in W_j, around the present point, is p(theta) = 1/2 theta'A theta + b'theta + c. Every
-sample is one equation for the three entries (a11, a12, a22) of A,
+sample is one equation for the three entries (a11, a12, a22) of A, the diagonal ones at [::2],
 
     quadratic . (a11, a12, a22) = target - linear . b,
 
@@ -12,13 +12,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from zosah_jax.methods.zosah.reading import Reading
 from zosah_jax.methods.zosah.samples import Samples
-
-
-_DIAGONAL = np.array([0, 2])  # of (a11, a12, a22)
 
 
 class Equations(NamedTuple):
@@ -112,7 +108,7 @@ def fit_hessian(
     rows = quadratic
     if reading.fit == "joint":
         bias = linear * smoothing[:, None, :] / 2
-        rows = rows.at[..., _DIAGONAL].add(-bias)
+        rows = rows.at[..., ::2].add(-bias)
     rows = jnp.where(missing[..., None], 0, rows)
     right = jnp.where(missing, 0, target - jnp.sum(linear * slope[:, None, :], axis=-1))
 
@@ -131,7 +127,7 @@ def unbiased(
     slope = jnp.where(known, gradient, 0)
     if reading.fit == "paper":
         return slope
-    return jnp.where(known, slope - smoothing * hessian[:, _DIAGONAL] / 2, 0)
+    return jnp.where(known, slope - smoothing * hessian[:, ::2] / 2, 0)
 
 
 def _towards(

@@ -424,7 +424,7 @@ def _reordered(state: ZOSAHState, plan: Plan) -> list[Samples]:
 
 def _reordered_hessian(state: ZOSAHState, plan: Plan) -> jax.Array:
     order = _order(state, plan)
-    diagonal = state.hessian[:, jnp.array([0, 2])][:, order]
+    diagonal = state.hessian[:, ::2][:, order]
     return jnp.stack([diagonal[:, 0], state.hessian[:, 1], diagonal[:, 1]], axis=-1)
 
 

@@ -21,16 +21,15 @@ from zosah_jax.methods import zosah
 
 METHOD = zosah(4, 1000)
 
-pytestmark = [
-    pytest.mark.second_stage,
-    pytest.mark.filterwarnings("default"),  # Dask's own, of sockets that the dead worker left
-]
+# Dask's own warnings, of sockets that the dead worker left
+pytestmark = pytest.mark.filterwarnings("default")
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Client]:
     """Of two workers, as Dask sets them up."""
-    paths = [str(Path(__file__).parent), str(Path(__file__).parent.parent), *sys.path]
+    here = Path(__file__).parent
+    paths = [str(here), str(here.parent.parent), *sys.path]
     with (
         pytest.MonkeyPatch.context() as patch,
         dask.config.set({"distributed.nanny.pre-spawn-environ.JAX_PLATFORMS": "cpu"}),
