@@ -1,11 +1,8 @@
-"""Runs that are killed go on where they were, and end with the same bits."""
+"""Runs that end anywhere go on where they were, and end with the same bits."""
 
 import json
-import os
-import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,18 +10,6 @@ import pytest
 import zosah_jax
 from zosah_jax.faces.transformation import as_optax
 from zosah_jax.methods import rspg, zopqn, zosah
-
-BUDGET = 600
-ENVIRONMENT = os.environ | {
-    "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path]),
-    "JAX_PLATFORMS": "cpu",
-}
-
-
-def places(log):
-    lines = log.read_bytes().split(b"\n")[1:-1]
-    return [tuple(json.loads(line)["at"]) for line in lines]
-
 
 METHOD = as_optax(zosah(4, 2), 0.5)
 X0 = np.zeros(4)

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from zosah_jax.checks import check_choice
-from zosah_jax.pytree import Params
 from zosah_jax.permutation import permute
+from zosah_jax.pytree import Params
 
 BlockOrder = Literal["cyclic", "reshuffled", "random"]
 BlockRule = Literal["layer", "leaf"] | Callable[[str], str] | Any

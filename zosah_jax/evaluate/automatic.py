@@ -15,9 +15,9 @@ from zosah_jax.evaluate.grouped.evaluator import grouped, make_objective_plan, p
 from zosah_jax.evaluate.grouped.plan import expected_cost
 from zosah_jax.evaluate.grouped.program import Program, flops, peak_bytes, result_bytes
 from zosah_jax.evaluate.objective import traced
-from zosah_jax.pytree import Params, address_of, check_params, dimension, working_dtype
 from zosah_jax.permutation import permute
 from zosah_jax.probes import CoordinateProbes, Probes
+from zosah_jax.pytree import Params, address_of, check_params, dimension, working_dtype
 
 # Copies of the parameters that may be alive at once, in bytes. Measured on a CPU (the table in
 # experiments/overhead/README.md): up to about 10k parameters a batch of copies runs as one matrix

@@ -11,8 +11,8 @@ from jax.sharding import PartitionSpec as P
 
 from zosah_jax.checks import check_count
 from zosah_jax.evaluate.evaluators import Evaluator, ValueFn, in_chunks
-from zosah_jax.pytree import Params, widen
 from zosah_jax.probes import Probes, split_shared
+from zosah_jax.pytree import Params, widen
 
 
 def sharded(

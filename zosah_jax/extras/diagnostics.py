@@ -13,8 +13,8 @@ import jax.flatten_util
 import jax.numpy as jnp
 
 from zosah_jax.checks import check_static_count, typed_key
-from zosah_jax.pytree import Address, Params, check_params, dimension, gather, widen, working_dtype
 from zosah_jax.probes import direction
+from zosah_jax.pytree import Address, Params, check_params, dimension, gather, widen, working_dtype
 
 
 def alignment(gradient: Params, address: Address) -> jax.Array:

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from zosah_jax.evaluate.automatic import automatic
 from zosah_jax.checks import check_positive, check_static_count, typed_key
+from zosah_jax.evaluate.automatic import automatic
 from zosah_jax.evaluate.evaluators import Evaluator
-from zosah_jax.pytree import Params, check_params, working_dtype
 from zosah_jax.evaluate.objective import Objective, traced
+from zosah_jax.faces.transformation import as_optax, num_evaluations
 from zosah_jax.method import exact_problem
 from zosah_jax.methods.rspg import RSPG
-from zosah_jax.faces.transformation import as_optax, num_evaluations
+from zosah_jax.pytree import Params, check_params, working_dtype
 
 
 class TwoPhaseResult(NamedTuple):

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zosah_jax.evaluate.automatic import automatic
 from zosah_jax.checks import check_choice, check_positive, check_static_count, typed_key
-from zosah_jax.methods.estimate import mean_weights
+from zosah_jax.evaluate.automatic import automatic
 from zosah_jax.evaluate.evaluators import Evaluator
 from zosah_jax.evaluate.objective import Objective, traced
-from zosah_jax.pytree import Params, check_params, widen, working_dtype
 from zosah_jax.methods.deepzero import DENSITY, Maskable, has_matrix_shape
+from zosah_jax.methods.estimate import mean_weights
 from zosah_jax.probes import DirectionProbes, combine_directions
+from zosah_jax.pytree import Params, check_params, widen, working_dtype
 
 Directions = Literal["common", "fresh"]
 

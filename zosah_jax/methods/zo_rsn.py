@@ -9,6 +9,7 @@ import numpy as np
 
 from zosah_jax.bounds import reflected_probes
 from zosah_jax.checks import check_choice, check_positive, check_static_count
+from zosah_jax.linear_algebra import eigh
 from zosah_jax.method import Batch, Method, Outcome, Problem
 from zosah_jax.methods.lengths import step_length
 from zosah_jax.permutation import permute
@@ -146,7 +147,7 @@ class ZORSN(Method):
         # of a coordinate without a curvature nothing is known, so it hardly moves
         curvature = jnp.where(jnp.isfinite(curvature), curvature, self.eigenvalue_max)
         hessian = jnp.diag(curvature).at[rows, columns].set(mixed).at[columns, rows].set(mixed)
-        eigenvalues, vectors = jnp.linalg.eigh(hessian)
+        eigenvalues, vectors = eigh(hessian)
         size = jnp.clip(eigenvalues, self.eigenvalue_min, self.eigenvalue_max)
         direction = vectors @ ((vectors.T @ gradient) / size)
         update = CoordinateUpdate(Address(*(x[0] for x in batch.probes.address)), direction)

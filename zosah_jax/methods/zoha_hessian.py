@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import jax.scipy.linalg
 
-from zosah_jax.pytree import Params, working_dtype
+from zosah_jax.linear_algebra import eigh
 from zosah_jax.probes import direction
+from zosah_jax.pytree import Params, working_dtype
 
 
 def inner_products(left: jax.Array, right: jax.Array, params: Params) -> jax.Array:
@@ -59,7 +60,7 @@ def gaussian_kernel(curvature: jax.Array, gram: jax.Array, damping: jax.Array) -
         K, shape (b, b).
     """
     root = jnp.sqrt(curvature / len(curvature))
-    eigenvalues, vectors = jnp.linalg.eigh(root[:, None] * gram * root[None])
+    eigenvalues, vectors = eigh(root[:, None] * gram * root[None])
     size = jnp.sqrt(jnp.maximum(eigenvalues, 0) + damping)
     # ((s + lambda)^-1/2 - lambda^-1/2) / s, without its cancellation
     factor = -1 / (size * jnp.sqrt(damping) * (size + jnp.sqrt(damping)))
@@ -93,7 +94,7 @@ def ritz_kernel(coefficients: jax.Array, products: jax.Array, damping: jax.Array
         K, shape (b, b).
     """
     projected = coefficients @ products
-    values, vectors = jnp.linalg.eigh((projected + projected.T) / 2)
+    values, vectors = eigh((projected + projected.T) / 2)
     basis = vectors.T @ coefficients
     factor = jax.lax.rsqrt(jnp.abs(values) + damping) - jax.lax.rsqrt(damping)
     return (basis.T * factor[None]) @ basis

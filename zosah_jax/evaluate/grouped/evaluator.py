@@ -12,8 +12,8 @@ from zosah_jax.evaluate.evaluators import Evaluator, InChunks, ValueFn
 from zosah_jax.evaluate.grouped.change import Changed, Entries, carry, spread
 from zosah_jax.evaluate.grouped.plan import Group, Plan, make_plan
 from zosah_jax.evaluate.grouped.program import Program, Values, operand, run, trace
-from zosah_jax.pytree import Address, Params, add_at, gather, widen
 from zosah_jax.probes import CoordinateProbes, Probes
+from zosah_jax.pytree import Address, Params, add_at, gather, widen
 
 _MAX_GROUPS = 16
 _STAGES = 4  # groups for what has none of its own

@@ -8,7 +8,6 @@ from zosah_jax.methods.zopqn.secants import believed, spectrum_of_pairs
 from zosah_jax.methods.zopqn.state import ZOPQNState, is_carried
 from zosah_jax.methods.zopqn.trust_region import Spectrum, spectrum, trust_region_step
 
-
 _FIRST_RADIUS = 2.0  # units
 
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from zosah_jax.method import Problem
 from zosah_jax.methods.zopqn.measure import worth_of
 from zosah_jax.methods.zopqn.model import known
+from zosah_jax.methods.zopqn.plan import continues, planned_step
 from zosah_jax.methods.zopqn.state import (
     BASE,
     BATCH,
@@ -18,7 +19,6 @@ from zosah_jax.methods.zopqn.state import (
     is_carried,
     tree_where,
 )
-from zosah_jax.methods.zopqn.plan import continues, planned_step
 
 _PATIENCE = 3  # rejections in a row before further coordinates are measured
 _STUBBORN = 10  # rejections in a row before everything is measured anew

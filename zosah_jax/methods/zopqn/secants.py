@@ -17,6 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from zosah_jax.linear_algebra import eigh
 from zosah_jax.methods.zopqn.model import Model
 from zosah_jax.methods.zopqn.trust_region import Spectrum
 
@@ -115,7 +116,7 @@ def product_with(secants: Secants, unit: jax.Array, step: jax.Array) -> jax.Arra
 
 def spectrum_of_pairs(secants: Secants, unit: jax.Array) -> Spectrum:
     """Spectrum of the pairs' Hessian, the norm of the trust region that of coordinates in units."""
-    values, vectors = jnp.linalg.eigh(_inverse(secants))
+    values, vectors = eigh(_inverse(secants))
     values = jnp.maximum(values, jnp.finfo(values.dtype).eps * values[-1])
     return Spectrum(1 / values[::-1], vectors[:, ::-1], 1 / unit)
 

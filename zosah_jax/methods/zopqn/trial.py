@@ -6,10 +6,10 @@ import jax.numpy as jnp
 from zosah_jax.bounds import cut
 from zosah_jax.method import Batch, Problem
 from zosah_jax.methods.zopqn.model import known, learn_value, moved, predicted_change
+from zosah_jax.methods.zopqn.plan import by_pairs, continues, planned_step, trust_radius
 from zosah_jax.methods.zopqn.policy import after_trial
 from zosah_jax.methods.zopqn.secants import product_with
 from zosah_jax.methods.zopqn.state import MEET, TRY, WHOLE, ZOPQNState, tree_where, value_error
-from zosah_jax.methods.zopqn.plan import by_pairs, continues, planned_step, trust_radius
 from zosah_jax.probes import CoordinateProbes
 from zosah_jax.pytree import Address, add_at, gather, precision
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from zosah_jax.linear_algebra import eigh
+
 
 class Spectrum(NamedTuple):
     """Eigendecomposition of a Hessian in the coordinates sqrt(W) s.
@@ -25,7 +27,7 @@ def spectrum(hessian: jax.Array, scale: jax.Array) -> Spectrum:
     there = scale > 0
     root = jnp.sqrt(jnp.where(there, scale, 1))
     scaled = jnp.where(there[:, None] & there[None], hessian / root[:, None] / root[None], 0)
-    values, vectors = jnp.linalg.eigh(scaled + jnp.diag(jnp.where(there, 0, 1).astype(root.dtype)))
+    values, vectors = eigh(scaled + jnp.diag(jnp.where(there, 0, 1).astype(root.dtype)))
     return Spectrum(values, vectors, root)
 
 
