@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from zosah_jax import diagnostics
-from zosah_jax.params import address_of
+from zosah_jax.extras import diagnostics
 from zosah_jax.probes import direction
+from zosah_jax.pytree import address_of
 
 DRAW = np.random.default_rng(0)
 GRADIENT = {"a": DRAW.normal(size=(3, 4)), "b": DRAW.normal(size=5)}

@@ -11,13 +11,10 @@ import reference_peers as reference
 from test_trajectory import START, D, followed, holed, smooth
 
 import zosah_jax
-from zosah_jax.peers.deepzero import coordinates_per_leaf, deepzero_method, masked_coordinates
-from zosah_jax.peers.fzoo import fzoo_method
-from zosah_jax.peers.hizoo import hizoo_method
-from zosah_jax.peers.mezo import mezo_method
-from zosah_jax.peers.mezo_bcd import mezo_bcd_method
-from zosah_jax.peers.rspg import rspg_method
-from zosah_jax.peers.zo_rsn import zo_rsn_method
+from zosah_jax import extras, methods, transforms
+from zosah_jax.checks import typed_key
+from zosah_jax.method import exact_problem, values_per_stage
+from zosah_jax.methods.deepzero import coordinates_per_leaf, masked_coordinates
 from zosah_jax.probes import CoordinateUpdate, direction
 
 STEPS, RATE, EPSILON = 25, 0.05, 0.1
@@ -25,11 +22,12 @@ ORIGIN = np.zeros(D)
 
 
 def asked(method, steps=STEPS, like=ORIGIN):
-    """Probes of the first round of every step, leaves with a leading axis of steps."""
-    state, round_ = method.init(like), method.kinds[0][0]
-    return jax.jit(
-        jax.vmap(lambda k: round_.ask(state._replace(step=k), jax.tree.map(jnp.asarray, like)))
-    )(jnp.arange(steps, dtype=jnp.int32))
+    """Probes of every step of a method with one stage, leaves with a leading axis of steps."""
+    x = jax.tree.map(jnp.asarray, like)
+    state, problem = method.init(x, typed_key(method.key)), exact_problem(x)
+    return jax.jit(jax.vmap(lambda k: method.ask(state._replace(step=k), x, problem).probes))(
+        jnp.arange(steps, dtype=jnp.int32)
+    )
 
 
 def directions(keys, distribution="normal"):
@@ -49,7 +47,7 @@ def assert_follows(tx, expected, f=smooth, x0=START):
 
 @pytest.mark.parametrize("f", [smooth, holed])
 def test_mezo_equals_the_reference(x64, f):
-    keys = asked(mezo_method(3, EPSILON, 5)).key[:, :3, 0]
+    keys = asked(methods.mezo(3, EPSILON, key=5)).key[:, :3, 0]
     expected = reference.mezo(partial(f, xp=np), START, directions(keys), RATE, EPSILON)
     base = assert_follows(zosah_jax.mezo(RATE, 3, EPSILON, key=5), expected, f)
     assert base[-1] < base[0]
@@ -59,7 +57,7 @@ def test_mezo_equals_the_reference(x64, f):
 def test_mezo_bcd_equals_the_reference(x64, order):
     tree = {"a": START[:3], "b": START[3:8].reshape(5, 1), "c": START[8:]}
     spans = [slice(0, 3), slice(3, 8), slice(8, D)]
-    probes = asked(mezo_bcd_method("leaf", order, 2, EPSILON, 5), like=tree)
+    probes = asked(methods.mezo_bcd("leaf", order, 2, EPSILON, key=5), like=tree)
     blocks = np.asarray(probes.block)[:, 0]
     drawn = np.zeros((STEPS, 2, D))
     for k, block in enumerate(blocks):
@@ -79,7 +77,7 @@ def test_mezo_bcd_equals_the_reference(x64, order):
     [("deviation", "rademacher", smooth), ("paper", "normal", holed)],
 )
 def test_fzoo_equals_the_reference(x64, normalisation, distribution, f):
-    keys = asked(fzoo_method(4, EPSILON, key=5)).key[:, 1:, 0]
+    keys = asked(methods.fzoo(4, EPSILON, key=5)).key[:, 1:, 0]
     drawn = directions(keys, distribution)
     paper = normalisation == "paper"
     rate = RATE * EPSILON if paper else RATE
@@ -93,7 +91,7 @@ def test_fzoo_equals_the_reference(x64, normalisation, distribution, f):
     [("inverse_root", "new", smooth), ("inverse_root", "old", holed), ("hessian", "new", smooth)],
 )
 def test_hizoo_equals_the_reference(x64, scaling, updated_by, f):
-    drawn = directions(asked(hizoo_method(EPSILON, key=5)).key[:, 0, 0])
+    drawn = directions(asked(methods.hizoo(EPSILON, key=5)).key[:, 0, 0])
     rate, a = (RATE, 0.05) if scaling == "inverse_root" else (RATE / 10, 1e-3)  # H lengthens steps
     expected = reference.hizoo(
         partial(f, xp=np), START, drawn, rate, EPSILON, a, scaling, updated_by
@@ -104,7 +102,7 @@ def test_hizoo_equals_the_reference(x64, scaling, updated_by, f):
 
 @pytest.mark.parametrize(("differences", "m"), [("central", 3), ("forward", 4)])
 def test_zo_rsn_equals_the_reference(x64, differences, m):
-    method = zo_rsn_method(m, EPSILON, differences=differences, key=5)
+    method = methods.zo_rsn(m, EPSILON, differences=differences, key=5)
     drawn = np.asarray(asked(method).address.index)[:, 0].astype(int)
     assert all(len(set(row)) == m for row in drawn.tolist())
     bounds = 0.05, 0.6  # both of which some eigenvalues pass
@@ -119,7 +117,7 @@ def test_zo_rsn_equals_the_reference(x64, differences, m):
 @pytest.mark.parametrize("f", [smooth, holed])
 def test_deepzero_equals_the_reference(x64, f):
     tree = {"bias": START[:3], "kernel": START[3:].reshape(4, 2)}
-    probes = asked(deepzero_method(0.4, 4, EPSILON, key=5), like=tree)
+    probes = asked(methods.deepzero(0.4, 4, EPSILON, key=5), like=tree)
     starts = np.array([0, 3])
     drawn = starts[np.asarray(probes.address.leaf)] + np.asarray(probes.address.index, int)
     drawn = drawn[:, 1:, 0]
@@ -184,13 +182,14 @@ def quadratic(x):
 
 def estimates(method, draws, state_of=lambda state: state):
     """Updates of one step from as many keys, and the values that each saw."""
-    ((round_,),), x = method.kinds, jnp.asarray(POINT)
+    x = jnp.asarray(POINT)
+    problem = exact_problem(x)
 
     def one(key):
-        state = state_of(method.init(x)._replace(key=key))
-        probes = round_.ask(state, x)
-        values = jax.vmap(lambda probe: quadratic(probe.apply(x)))(probes)
-        updates = round_.tell(state, x, probes, values).updates
+        state = state_of(method.init(x, key))
+        batch = method.ask(state, x, problem)
+        values = jax.vmap(lambda probe: quadratic(probe.apply(x)))(batch.probes)
+        updates = method.tell(state, x, problem, batch, values).step
         return updates.dense(x) if isinstance(updates, CoordinateUpdate) else updates, values
 
     updates, values = jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(3), draws))
@@ -209,29 +208,29 @@ def assert_mean(samples, expected):
 
 
 def test_means_of_mezo_mezo_bcd_and_rspg_are_the_gradient(x64):
-    for method in (mezo_method(2, 0.01), rspg_method(2), mezo_bcd_method(num_samples=2)):
+    for method in (methods.mezo(2, 0.01), methods.rspg(2), methods.mezo_bcd(num_samples=2)):
         assert_mean(estimates(method, 20_000)[0], GRADIENT)
 
 
 @pytest.mark.parametrize("distribution", ["rademacher", "normal"])
 def test_mean_of_fzoo_in_units_of_its_deviation_is_the_gradient(x64, distribution):
-    updates, values = estimates(fzoo_method(4, 1e-4, distribution), 20_000)
+    updates, values = estimates(methods.fzoo(4, 1e-4, distribution=distribution), 20_000)
     deviation = np.std(values[:, 1:], axis=1, ddof=1)
     assert_mean(updates * deviation[:, None] / 1e-4, GRADIENT)
 
 
 @pytest.mark.parametrize(("scaling", "power"), [("inverse_root", -1), ("hessian", 2)])
 def test_mean_of_hizoo_is_the_gradient_in_its_metric(x64, scaling, power):
-    method = hizoo_method(scaling=scaling, updated_by="old")
+    method = methods.hizoo(scaling=scaling, updated_by="old")
     learnt = lambda state: state._replace(hessian=jnp.asarray(METRIC))  # noqa: E731
     updates, _ = estimates(method, 60_000, learnt)
     assert_mean(updates / METRIC**power, GRADIENT)
 
 
 def test_means_over_masks_and_subspaces_are_the_gradient(x64):
-    kernel = deepzero_method(0.4, maskable=lambda path, leaf: True)
+    kernel = methods.deepzero(0.4, maskable=lambda path, leaf: True)
     assert_mean(estimates(kernel, 5_000)[0] * 5 / 2, GRADIENT)
-    plain = zo_rsn_method(2, eigenvalue_min=1.0, eigenvalue_max=1.0)
+    plain = methods.zo_rsn(2, eigenvalue_min=1.0, eigenvalue_max=1.0)
     assert_mean(estimates(plain, 5_000)[0] * 5 / 2, GRADIENT)
 
 
@@ -290,7 +289,7 @@ def test_a_step_has_the_memory_of_a_forward_pass_and_its_update(name):
     loss, params = network(64, 4, 1024)
     update = sum(leaf.nbytes for leaf in jax.tree.leaves(params))
     forward = bytes_of(loss, params)
-    tx = zosah_jax.METHODS[name](0.1, evaluator=zosah_jax.one_by_one())
+    tx = getattr(zosah_jax, name)(0.1, evaluator=zosah_jax.one_by_one())
 
     def step(params, state):
         updates, state = tx.update(None, state, params, value_fn=loss)
@@ -311,16 +310,16 @@ def test_layer_densities_keep_what_scores_highest():
         return (p["a"] ** 2).sum() + 20 * (p["b"] ** 2).sum() + (p["bias"] ** 2).sum()
 
     for way in ("common", "fresh"):
-        found = zosah_jax.zo_grasp_densities(f, params, 0.5, directions=way, key=1)
+        found = extras.zo_grasp_densities(f, params, 0.5, directions=way, key=1)
         assert found.num_evaluations == 2 * 193
         counts = coordinates_per_leaf(found.density, None, params)
         assert counts[0] + counts[1] == 30
         assert counts[2] == 5
-    found = zosah_jax.zo_grasp_densities(f, params, 0.5, num_directions=3000, key=1)
+    found = extras.zo_grasp_densities(f, params, 0.5, num_directions=3000, key=1)
     assert found.density["b"] > 0.9
     counts = coordinates_per_leaf(found.density, None, params)
-    tx = zosah_jax.deepzero(0.1, found.density)
-    assert int(tx.init(params)[0].next_num_evaluations) == 1 + sum(counts)
+    method = methods.deepzero(found.density)
+    assert values_per_stage(method, params, exact_problem(params)) == (1 + sum(counts),)
 
 
 def test_masks_are_distinct_and_even():
@@ -336,7 +335,7 @@ def test_masks_are_distinct_and_even():
 
 def test_random_stop_follows_the_masses_of_the_paper():
     rate = lambda step: 0.5 / (1.0 + step.astype(jnp.float32))  # noqa: E731
-    draw = jax.vmap(lambda key: zosah_jax.random_stop(key, rate, 4, 1.0))
+    draw = jax.vmap(lambda key: extras.random_stop(key, rate, 4, 1.0))
     found = np.asarray(draw(jax.random.split(jax.random.key(0), 5000)))
     gamma = 0.5 / np.arange(1, 5)
     chance = (gamma - gamma**2) / np.sum(gamma - gamma**2)
@@ -351,8 +350,8 @@ def test_two_phases_choose_the_flattest_point_and_count_every_value():
         jax.debug.callback(lambda _: calls.append(0), x[0])
         return jnp.sum((x - 2) ** 2) / 2
 
-    box = zosah_jax.project(lambda p: jnp.clip(p, 0.0, 1.0))
-    out = zosah_jax.two_phase(
+    box = transforms.project(lambda p: jnp.clip(p, 0.0, 1.0))
+    out = extras.two_phase(
         f, jnp.zeros(3), 0.2, 30, smoothness=1.0, num_directions=2, prox=box, key=1
     )
     jax.effects_barrier()
@@ -364,7 +363,7 @@ def test_two_phases_choose_the_flattest_point_and_count_every_value():
 
 def test_proximal_steps_keep_dtypes_and_end_where_they_say():
     x = jnp.array([0.5, -0.02, 3.0], jnp.bfloat16)
-    tx = zosah_jax.prox_l1(lambda count: 0.1 * (count + 1).astype(jnp.float32), 1.0)
+    tx = transforms.prox_l1(lambda count: 0.1 * (count + 1).astype(jnp.float32), 1.0)
     zeros, state = jnp.zeros_like(x), tx.init(x)
     updates, state = tx.update(zeros, state, x)
     assert updates.dtype == x.dtype
@@ -374,4 +373,4 @@ def test_proximal_steps_keep_dtypes_and_end_where_they_say():
     with pytest.raises(ValueError, match="params"):
         tx.update(zeros, state)
     with pytest.raises(TypeError, match="projection: got int"):
-        zosah_jax.project(3)
+        transforms.project(3)

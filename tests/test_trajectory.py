@@ -1,6 +1,6 @@
 """The library's runs against the NumPy reference, in x64, to 1e-8."""
 
-import inspect
+from dataclasses import asdict, replace
 from functools import partial
 
 import jax
@@ -12,33 +12,34 @@ import reference
 from jax.flatten_util import ravel_pytree
 
 import zosah_jax
-from zosah_jax.peers.rspg import rspg_method
-from zosah_jax.transform import zeroth_order_states
+from zosah_jax.faces.transformation import zeroth_order_states
+from zosah_jax.method import exact_problem
+from zosah_jax.methods.zosah.reading import PAPER, Reading, reading_of
 
 D, STEPS = 11, 65  # with the paper's period of 20: switches at 0, 20, 40 and 60
-DEFAULT_READING = {
-    name: parameter.default
-    for name, parameter in inspect.signature(zosah_jax.scale_by_zosah).parameters.items()
-    if name not in ("subspace_dim", "key", "evaluator")
-}
+DEFAULTS = {"period": 5, "eigenvalue_floor": 0.03, "ridge": 0.03}
+PAPER_DEFAULTS = {"period": 20, "eigenvalue_floor": 0.1, "ridge": 1e-6}
 # Long enough, and the learning rate small enough, that a change of the values in their last bit
 # changes the points by 1e-10 at most.
 LENGTHS, LEARNING_RATE = {"smoothing": 0.2, "radius": 0.3}, 0.1
-PAPER = zosah_jax.PAPER_READING
 READINGS = {
     "default": {},
-    "paper": PAPER,
-    "paper cache, joint fit, relative floor": {**PAPER, "fit": "joint", "floor": "relative"},
+    "paper": {"reading": "paper"},
+    "paper cache, joint fit, relative floor": {
+        **PAPER_DEFAULTS,
+        "reading": replace(PAPER, fit="joint", floor="relative"),
+    },
     "centred cache, paper prior and floor, a period of 1 step": {
-        **{name: PAPER[name] for name in ("prior", "ridge", "floor")},
+        "reading": Reading(prior="paper", floor="paper"),
+        "ridge": 1e-6,
         "period": 1,
     },
 }
 # Where too few equations are left, the paper's prior fixes the solution to 1e-8 if it is wide.
 HOLED_READINGS = {
     "default": {},
-    "default with the paper's prior": {"prior": "paper", "ridge": 1e-4},
-    "paper": PAPER,
+    "default with the paper's prior": {"reading": Reading(prior="paper"), "ridge": 1e-4},
+    "paper": {"reading": "paper"},
 }
 _DRAW = np.random.default_rng(0)
 ROWS, START, SHELLS = 0.3 * _DRAW.normal(size=(24, D)), _DRAW.normal(size=D), _DRAW.normal(size=D)
@@ -83,9 +84,10 @@ def drawn_pairs(states, base, period, x0):
 
 def compare(options, f, x0):
     """Points by the library and by the reference, and the library's base values."""
-    options = {**DEFAULT_READING, **LENGTHS, **options}
-    tx = zosah_jax.zosah(LEARNING_RATE, subspace_dim=6, key=5, **options)
-    options["period"] = options["period"] or 5  # None is 5 where d > 2
+    tx = zosah_jax.zosah(LEARNING_RATE, subspace_dim=6, key=5, **LENGTHS, **options)
+    reading = options.get("reading", "measured")
+    defaults = PAPER_DEFAULTS if reading == "paper" else DEFAULTS
+    options = {**defaults, **LENGTHS, **options, **asdict(reading_of(reading))}
     points, states, base = followed(tx, f, x0, STEPS)
     periods = drawn_pairs(states, base, options["period"], x0)
     expected = reference.sah_trajectory(
@@ -125,12 +127,12 @@ def test_of_rspg_equals_the_reference(x64, f):
     smoothing, directions = 0.1, 3
     tx = zosah_jax.rspg(LEARNING_RATE, directions, smoothing, key=5)
     points, _, base = followed(tx, f, jnp.asarray(START), STEPS)
-    ((round_,),) = rspg_method(directions, smoothing, 5).kinds
-    origin, (state, _) = jnp.zeros(D), tx.init(jnp.asarray(START))
+    method, origin = zosah_jax.methods.rspg(directions, smoothing, key=5), jnp.zeros(D)
+    (state,) = zeroth_order_states(tx.init(jnp.asarray(START)))
 
     def drawn(k):
-        probes = round_.ask(state.method._replace(step=k), origin)
-        return jax.vmap(lambda probe: probe.apply(origin))(probes)[1:] / smoothing
+        batch = method.ask(state.method._replace(step=k), origin, exact_problem(origin))
+        return jax.vmap(lambda probe: probe.apply(origin))(batch.probes)[1:] / smoothing
 
     drawn = jax.vmap(drawn)(jnp.arange(STEPS, dtype=jnp.int32))
     assert abs(np.mean(drawn)) < 0.1

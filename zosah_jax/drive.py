@@ -65,7 +65,8 @@ def point_of(batch: Batch, number: jax.Array, params: Params, bounds: Bounds | N
 def updates_of(method: Method, outcome: Outcome, params: Params) -> Params:
     """The step of an outcome as optax has it: like the parameters, in the direction of a gradient.
 
-    A method that owns its x asks for whatever leads the parameters to where it stands.
+    A method that owns its x asks for whatever leads the parameters to where it stands. What is not
+    finite (finite values may be as absurd as 1e300) means to stay.
     """
     position = method.position(outcome.state)
     if position is not None:
@@ -74,7 +75,12 @@ def updates_of(method: Method, outcome: Outcome, params: Params) -> Params:
         step = outcome.step.dense(params)
     else:
         step = outcome.step
-    return jax.tree.map(lambda u, p: u.astype(jnp.result_type(p)), step, params)
+
+    def finite(u: jax.Array, p: jax.Array) -> jax.Array:
+        u = u.astype(jnp.result_type(p))
+        return jnp.where(jnp.isfinite(u), u, 0)
+
+    return jax.tree.map(finite, step, params)
 
 
 class After(NamedTuple):

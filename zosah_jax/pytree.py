@@ -71,7 +71,8 @@ def as_params(x0: Params) -> Params:
     def native(leaf: Any) -> Any:
         if not isinstance(leaf, np.ndarray | np.floating) or leaf.dtype.kind != "f":
             return leaf
-        return np.asarray(leaf, min(leaf.dtype.newbyteorder("="), np.dtype(np.float64)))
+        with np.errstate(all="ignore"):  # a longdouble may lie beyond float64
+            return np.asarray(leaf, min(leaf.dtype.newbyteorder("="), np.dtype(np.float64)))
 
     x0 = jax.tree.map(native, x0)
     check_params(x0)

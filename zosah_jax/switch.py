@@ -2,7 +2,7 @@
 
 Under `vmap`, `lax.switch` on a batched index runs every branch for every lane: all stages of a
 method would be asked at every turn, though most lanes call for one of them. Here a branch runs (for
-all lanes, whose results are taken where they call for it) only if some lane calls for it.
+all lanes; those that call for it take its results) only if some lane calls for it.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +14,10 @@ from jax.extend.core import jaxpr_as_fun
 
 from zosah_jax.checks import is_typed_key
 
+Branch = Callable[..., Any]
 
-def switch(index: jax.Array, branches: Sequence[Callable[..., Any]], *operands: Any) -> Any:
+
+def switch(index: jax.Array, branches: Sequence[Branch], *operands: Any) -> Any:
     """`jax.lax.switch(index, branches, *operands)`, see above.
 
     Args:
@@ -26,64 +28,92 @@ def switch(index: jax.Array, branches: Sequence[Callable[..., Any]], *operands: 
     """
     if len(branches) == 1:
         return branches[0](*operands)
-    flat, in_tree = jax.tree.flatten(operands)
-    closed, keys, out_tree = [], [], None
+    flat = _Flat(branches, operands)
 
-    def flattened(branch: Callable[..., Any]) -> Callable[..., list[jax.Array]]:
-        def run(*flat: jax.Array) -> list[jax.Array]:
-            nonlocal keys, out_tree
-            leaves, out_tree = jax.tree.flatten(branch(*jax.tree.unflatten(in_tree, flat)))
-            keys = [jax.random.key_impl(leaf) if is_typed_key(leaf) else None for leaf in leaves]
-            return [jax.random.key_data(leaf) if is_typed_key(leaf) else leaf for leaf in leaves]
+    def alone(index: jax.Array, consts: Any, leaves: Any) -> list[Any]:
+        return jax.lax.switch(index, flat.runs(consts), *leaves)
 
-        return run
-
-    closed = [jax.make_jaxpr(flattened(branch))(*flat) for branch in branches]
-    consts = [part.consts for part in closed]
-
-    def runs(consts: list[Any]) -> list[Callable[..., Any]]:
-        return [
-            lambda *flat, part=part, own=own: jaxpr_as_fun(part.replace(consts=own))(*flat)
-            for part, own in zip(closed, consts, strict=True)
-        ]
-
-    @jax.custom_batching.custom_vmap
-    def choose(index: jax.Array, consts: list[Any], flat: list[Any]) -> list[Any]:
-        return jax.lax.switch(index, runs(consts), *flat)
-
-    @choose.def_vmap
-    def choose_in_lanes(
-        size: int, batched: Any, index: jax.Array, consts: list[Any], flat: list[Any]
-    ) -> Any:
-        index_batched, consts_batched, flat_batched = batched
-        lanes = jnp.broadcast_to(index, (size,)) if not index_batched else index
-
-        def in_lanes(number: int) -> Callable[[], list[Any]]:
-            axes = jax.tree.map(lambda b: 0 if b else None, (consts_batched[number], flat_batched))
-
-            def run(own: list[Any], flat: list[Any]) -> list[Any]:
-                return jaxpr_as_fun(closed[number].replace(consts=own))(*flat)
-
-            return lambda: jax.vmap(run, axes, axis_size=size)(consts[number], flat)
-
-        shapes = jax.eval_shape(in_lanes(0))
+    def in_lanes(size: int, index: jax.Array, batched: Any, consts: Any, leaves: Any) -> Any:
+        runs = flat.runs_in_lanes(size, batched, consts, leaves)
+        shapes = jax.eval_shape(runs[0])
         found = [jnp.zeros(leaf.shape, leaf.dtype) for leaf in shapes]
-        for number in range(len(closed)):
-            here = lanes == number
+        for number, run in enumerate(runs):
+            here = index == number
 
-            def taken(found: list[Any], here: jax.Array = here, number: int = number) -> list[Any]:
-                return [
-                    jnp.where(here.reshape(-1, *[1] * (new.ndim - 1)), new, old)
-                    for new, old in zip(in_lanes(number)(), found, strict=True)
-                ]
+            def taken(found: list[Any], here: Any = here, run: Any = run) -> list[Any]:
+                return [_select(here, new, old) for new, old in zip(run(), found, strict=True)]
 
             found = jax.lax.cond(jnp.any(here), taken, lambda found: found, found)
+        return found
+
+    return flat.result(_with_lanes(alone, in_lanes)(index, flat.consts, flat.leaves))
+
+
+def _select(here: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    return jnp.where(here.reshape(-1, *[1] * (new.ndim - 1)), new, old)
+
+
+def _with_lanes(alone: Branch, in_lanes: Branch) -> Branch:
+    """`alone(index, consts, leaves)`; under `vmap`, `in_lanes` with what is batched beside it."""
+    chosen = jax.custom_batching.custom_vmap(alone)
+
+    @chosen.def_vmap
+    def rule(size: int, batched: Any, index: jax.Array, consts: Any, leaves: Any) -> Any:
+        index_batched, *rest = batched
+        lanes = index if index_batched else jnp.broadcast_to(index, (size,))
+        found = in_lanes(size, lanes, rest, consts, leaves)
         return found, [True] * len(found)
 
-    leaves = choose(index, consts, flat)
-    wrapped = [
-        leaf if impl is None else jax.random.wrap_key_data(leaf, impl=impl)
-        for leaf, impl in zip(leaves, keys, strict=True)
-    ]
-    assert out_tree is not None
-    return jax.tree.unflatten(out_tree, wrapped)
+    return chosen
+
+
+class _Flat:
+    """Branches as functions of arrays alone: what they close over is hoisted into arguments."""
+
+    def __init__(self, branches: Sequence[Branch], operands: Any) -> None:
+        self.leaves, in_tree = jax.tree.flatten(operands)
+
+        def flattened(branch: Branch) -> Branch:
+            def run(*leaves: jax.Array) -> list[jax.Array]:
+                out = branch(*jax.tree.unflatten(in_tree, leaves))
+                found, self._out_tree = jax.tree.flatten(out)
+                self._keys = [jax.random.key_impl(x) if is_typed_key(x) else None for x in found]
+                return [jax.random.key_data(x) if is_typed_key(x) else x for x in found]
+
+            return run
+
+        self._closed = [jax.make_jaxpr(flattened(branch))(*self.leaves) for branch in branches]
+        self.consts = [closed.consts for closed in self._closed]
+
+    def _run(self, number: int, consts: list[Any], leaves: Any) -> list[Any]:
+        return jaxpr_as_fun(self._closed[number].replace(consts=consts))(*leaves)
+
+    def runs(self, consts: list[list[Any]]) -> list[Branch]:
+        """The branches, of the leaves."""
+        return [
+            lambda *leaves, number=number, own=own: self._run(number, own, leaves)
+            for number, own in enumerate(consts)
+        ]
+
+    def runs_in_lanes(
+        self, size: int, batched: Any, consts: list[list[Any]], leaves: list[Any]
+    ) -> list[Branch]:
+        """The branches for all lanes at once, of nothing."""
+
+        def in_lanes(number: int) -> Branch:
+            axes = jax.tree.map(lambda b: 0 if b else None, (batched[0][number], batched[1]))
+
+            def run(own: list[Any], leaves: list[Any]) -> list[Any]:
+                return self._run(number, own, leaves)
+
+            return lambda: jax.vmap(run, axes, axis_size=size)(consts[number], leaves)
+
+        return [in_lanes(number) for number in range(len(consts))]
+
+    def result(self, leaves: list[Any]) -> Any:
+        """What a branch returned, of its leaves."""
+        wrapped = [
+            leaf if impl is None else jax.random.wrap_key_data(leaf, impl=impl)
+            for leaf, impl in zip(leaves, self._keys, strict=True)
+        ]
+        return jax.tree.unflatten(self._out_tree, wrapped)

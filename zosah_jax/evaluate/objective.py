@@ -8,6 +8,7 @@ run is compiled once for equal programs, and data that has changed since is seen
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ import optax
 from jax.extend import core
 
 from zosah_jax.bounds import Bounds, projected
+from zosah_jax.evaluate.grouped.program import Op, perform
 from zosah_jax.pytree import Params, widen, working_dtype
 
 Objective = Callable[[Params], jax.Array]
@@ -77,6 +79,8 @@ def trace(
         return checked_value(value_fn, projected(bounds, point), params, value_shape)
 
     closed = jax.make_jaxpr(checked)(widen(params))
+    if _jits_with_constants(closed.jaxpr):
+        closed = jax.make_jaxpr(partial(_inlined, closed))(*jax.tree.leaves(widen(params)))
     return Traced(closed.jaxpr), list(closed.consts)
 
 
@@ -184,6 +188,37 @@ def bind_extra(value_fn: Any, extra: dict[str, Any]) -> Callable[..., Any]:
     return (lambda point: value_fn(point, **bound)) if bound else value_fn
 
 
+# --- constants of jitted functions ----------------------------------------------------------------
+
+_JIT = frozenset(["jit", "pjit"])
+
+
+def _jits_with_constants(jaxpr: Any) -> bool:
+    """Whether a program calls jitted functions that keep what they close over to themselves."""
+    inner = [eqn.params["jaxpr"] for eqn in jaxpr.eqns if eqn.primitive.name in _JIT]
+    return any(part.consts or _jits_with_constants(part.jaxpr) for part in inner)
+
+
+def _inlined(closed: Any, *operands: Any) -> list[Any]:
+    """Results of a program, such jitted functions inlined: their constants become its own."""
+    jaxpr = closed.jaxpr
+    names = (*jaxpr.constvars, *jaxpr.invars)
+    values = dict(zip(names, (*closed.consts, *operands), strict=True))
+
+    def value(atom: Any) -> Any:
+        return atom.val if isinstance(atom, core.Literal) else values[atom]
+
+    for eqn in jaxpr.eqns:
+        given = [value(atom) for atom in eqn.invars]
+        inner = eqn.params["jaxpr"] if eqn.primitive.name in _JIT else None
+        if inner is not None and (inner.consts or _jits_with_constants(inner.jaxpr)):
+            results = _inlined(inner, *given)
+        else:
+            results = perform(Op(eqn, (), ()), given)
+        values.update(zip(eqn.outvars, results, strict=True))
+    return [value(atom) for atom in jaxpr.outvars]
+
+
 # --- when two programs are the same ---------------------------------------------------------------
 
 # Operations that only wrap a program; what they add are rules of differentiation, which are made
@@ -205,7 +240,11 @@ class _Same:
 
 
 def _structure(jaxpr: Any) -> tuple[Any, ...]:
-    """A jaxpr as nested tuples that compare: its variables by number, constants within by identity."""
+    """A jaxpr as nested tuples that compare: its variables by number.
+
+    Constants within (of a jitted function in a loop) are compared by their contents where they can
+    be written to, else by identity.
+    """
     number: dict[Any, int] = {}
 
     def define(variables: Any) -> tuple[Any, ...]:
@@ -232,7 +271,7 @@ def _structure(jaxpr: Any) -> tuple[Any, ...]:
 
 def _comparable(param: Any) -> Any:
     if isinstance(param, core.ClosedJaxpr):
-        return _structure(param.jaxpr), tuple(map(_Same, param.consts))
+        return _structure(param.jaxpr), tuple(map(_constant, param.consts))
     if isinstance(param, core.Jaxpr):
         return _structure(param)
     if isinstance(param, tuple | list):
@@ -244,3 +283,10 @@ def _comparable(param: Any) -> Any:
     except TypeError:
         return _Same(param)
     return param
+
+
+def _constant(value: Any) -> Any:
+    if isinstance(value, jax.Array):
+        return _Same(value)
+    array = np.asarray(value)
+    return array.shape, str(array.dtype), array.tobytes()

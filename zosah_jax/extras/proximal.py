@@ -32,7 +32,8 @@ def project(projection: Callable[[Params], Params]) -> optax.GradientTransformat
 
     Example:
         >>> import jax.numpy as jnp, optax, zosah_jax
-        >>> in_box = zosah_jax.transforms.project(lambda p: optax.projections.projection_box(p, 0.0, 1.0))
+        >>> box = lambda p: optax.projections.projection_box(p, 0.0, 1.0)
+        >>> in_box = zosah_jax.transforms.project(box)
         >>> tx = zosah_jax.rspg(0.1)
         >>> f = lambda x: ((x - 2) ** 2).sum()
         >>> out = zosah_jax.minimize(f, jnp.full(3, 0.5), tx, budget=200, post=in_box)

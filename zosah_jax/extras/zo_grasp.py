@@ -101,6 +101,7 @@ def zo_grasp_densities(
     first = typed_key(key)
     second = first if directions == "common" else jax.random.fold_in(first, 1)
     answer = automatic() if evaluator is None else evaluator
+
     @jax.jit
     def scores(params: Params) -> Params:
         wide = widen(params)

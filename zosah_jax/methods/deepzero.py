@@ -203,7 +203,7 @@ class DeepZero(Method):
         batch: Batch,
         values: jax.Array,
     ) -> Outcome:
-        """Forward difference along each coordinate; 0 where a value is missing, and off the mask."""
+        """Forward difference along each coordinate; 0 where a value is missing, off the mask."""
         del params, problem
         slope = (values[1:] - values[0]) / batch.probes.offset[1:, 0]
         slope = jnp.where(jnp.isfinite(slope), slope, 0)

@@ -82,9 +82,7 @@ class FZOO(Method):
         scale = jnp.full(self.num_directions, self.smoothing, working_dtype(params))
         scale = jnp.concatenate([jnp.zeros_like(scale[:1]), scale])
         keys = jnp.concatenate([keys[:1], keys])
-        return Batch(
-            DirectionProbes(keys[:, None], scale[:, None], distribution=self.distribution)
-        )
+        return Batch(DirectionProbes(keys[:, None], scale[:, None], distribution=self.distribution))
 
     def tell(
         self,

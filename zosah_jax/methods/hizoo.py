@@ -115,7 +115,7 @@ class HiZOO(Method):
         batch: Batch,
         values: jax.Array,
     ) -> Outcome:
-        """H moves towards |l+ + l- - 2 l0| / (2 eps^2) H z^2; then (l+ - l-) / (2 eps) z, scaled."""
+        """H moves towards |l+ + l- - 2 l0| / (2 eps^2) H z^2; then slope (l+ - l-) / (2 eps)."""
         del problem
         base, forth, back = values
         epsilon = batch.probes.scale[1, 0]

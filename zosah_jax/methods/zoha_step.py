@@ -133,6 +133,7 @@ def ask_curvature(o: Options, state: ZOHAState, params: Params, problem: Problem
 def tell_curvature(
     o: Options, state: ZOHAState, params: Params, problem: Problem, batch: Batch, values: jax.Array
 ) -> Outcome:
+    """Curvatures |f(x + mu u) + f(x - mu u) - 2 f(x)| / (2 mu^2), and the model made of them."""
     base, (forth, back), mu = values[0], jnp.split(values[1:], 2), batch.probes.scale[1, 0]
     curvature = jnp.abs(forth + back - 2 * base) / (2 * mu**2)
     curvature = jnp.where(jnp.isfinite(curvature), curvature, 0)
@@ -191,7 +192,9 @@ def tell_power(
 # --- the step -------------------------------------------------------------------------------------
 
 
-def ask_gradient(o: Options, with_base: bool, state: ZOHAState, params: Params, problem: Problem) -> Batch:
+def ask_gradient(
+    o: Options, with_base: bool, state: ZOHAState, params: Params, problem: Problem
+) -> Batch:
     """The parameters where their value is not known yet, and a step along each H^-1/2 u."""
     keys, mu = _gradient_keys(o, state)[:, None], _length(o, params, 0.5)
     if o.hessian == "diag":

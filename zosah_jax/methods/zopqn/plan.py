@@ -3,10 +3,16 @@
 import jax
 import jax.numpy as jnp
 
+from zosah_jax.linear_algebra import eigh
 from zosah_jax.method import Problem
-from zosah_jax.methods.zopqn.secants import believed, spectrum_of_pairs
+from zosah_jax.methods.zopqn.secants import believed, inverse_of
 from zosah_jax.methods.zopqn.state import ZOPQNState, is_carried
-from zosah_jax.methods.zopqn.trust_region import Spectrum, spectrum, trust_region_step
+from zosah_jax.methods.zopqn.trust_region import (
+    Spectrum,
+    scaled_hessian,
+    spectrum_of_inverse,
+    trust_region_step,
+)
 
 _FIRST_RADIUS = 2.0  # units
 
@@ -37,15 +43,18 @@ def planned_step(state: ZOPQNState, problem: Problem) -> tuple[jax.Array, jax.Ar
     """The step that the pairs or the model propose, and the decrease that they promise."""
     fixed, model = _fixed(state), state.model
 
-    def of_pairs(state: ZOPQNState) -> tuple[Spectrum, jax.Array]:
-        return spectrum_of_pairs(state.secants, state.unit), state.reach
-
-    def of_model(state: ZOPQNState) -> tuple[Spectrum, jax.Array]:
-        apart = fixed[:, None] | fixed[None, :]
-        hessian = jnp.where(apart, jnp.diag(model.scale), model.hessian)
-        return spectrum(hessian, model.scale), trust_radius(state)
-
-    view, radius = jax.lax.cond(by_pairs(state, problem), of_pairs, of_model, state)
+    paired = by_pairs(state, problem)
+    apart = fixed[:, None] | fixed[None, :]
+    hessian = jnp.where(apart, jnp.diag(model.scale), model.hessian)
+    scaled, root = scaled_hessian(hessian, model.scale)
+    # one decomposition: of the pairs' inverse Hessian, or of the model's Hessian
+    values, vectors = eigh(jnp.where(paired, inverse_of(state.secants), scaled))
+    view = jax.tree.map(
+        lambda pairs, plain: jnp.where(paired, pairs, plain),
+        spectrum_of_inverse(values, vectors, state.unit),
+        Spectrum(values, vectors, root),
+    )
+    radius = jnp.where(paired, state.reach, trust_radius(state))
     step, decrease = trust_region_step(view, jnp.where(fixed, 0, model.gradient), radius)
     finite = jnp.all(jnp.isfinite(step)) & jnp.isfinite(decrease)
     return jnp.where(finite, step, 0), jnp.where(finite, decrease, 0)

@@ -17,9 +17,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from zosah_jax.linear_algebra import eigh
 from zosah_jax.methods.zopqn.model import Model
-from zosah_jax.methods.zopqn.trust_region import Spectrum
 
 _MOST_CERTAIN = 3.0  # logarithm of a quotient of errors that counts at most
 _RATE = 0.3  # at which evidence is gathered
@@ -110,17 +108,11 @@ def _weighed(
 
 def product_with(secants: Secants, unit: jax.Array, step: jax.Array) -> jax.Array:
     """B s by the pairs, shape (D,)."""
-    factor = jax.scipy.linalg.cho_factor(_inverse(secants))
+    factor = jax.scipy.linalg.cho_factor(inverse_of(secants))
     return jax.scipy.linalg.cho_solve(factor, step / unit) / unit
 
 
-def spectrum_of_pairs(secants: Secants, unit: jax.Array) -> Spectrum:
-    """Spectrum of the pairs' Hessian, the norm of the trust region that of coordinates in units."""
-    values, vectors = eigh(_inverse(secants))
-    values = jnp.maximum(values, jnp.finfo(values.dtype).eps * values[-1])
-    return Spectrum(1 / values[::-1], vectors[:, ::-1], 1 / unit)
-
-
-def _inverse(secants: Secants) -> jax.Array:
+def inverse_of(secants: Secants) -> jax.Array:
+    """H = C / theta + R, the inverse Hessian by the pairs, shape (D, D)."""
     inverse = secants.prior / jnp.where(secants.size > 0, secants.size, 1) + secants.rest
     return (inverse + inverse.T) / 2

@@ -24,11 +24,22 @@ class Spectrum(NamedTuple):
 
 def spectrum(hessian: jax.Array, scale: jax.Array) -> Spectrum:
     """Spectrum of W^-1/2 B W^-1/2; coordinates with W_i = 0 stand apart, with eigenvalue 1."""
+    scaled, root = scaled_hessian(hessian, scale)
+    return Spectrum(*eigh(scaled), root)
+
+
+def scaled_hessian(hessian: jax.Array, scale: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """W^-1/2 B W^-1/2, with 1 on the diagonal where W_i = 0; and sqrt(W), 1 there."""
     there = scale > 0
     root = jnp.sqrt(jnp.where(there, scale, 1))
     scaled = jnp.where(there[:, None] & there[None], hessian / root[:, None] / root[None], 0)
-    values, vectors = eigh(scaled + jnp.diag(jnp.where(there, 0, 1).astype(root.dtype)))
-    return Spectrum(values, vectors, root)
+    return scaled + jnp.diag(jnp.where(there, 0, 1).astype(root.dtype)), root
+
+
+def spectrum_of_inverse(values: jax.Array, vectors: jax.Array, unit: jax.Array) -> Spectrum:
+    """Spectrum of H^-1 by that of H, the norm of the trust region that of coordinates in units."""
+    values = jnp.maximum(values, jnp.finfo(values.dtype).eps * values[-1])
+    return Spectrum(1 / values[::-1], vectors[:, ::-1], 1 / unit)
 
 
 def trust_region_step(
