@@ -354,16 +354,17 @@ def _result(ended: _Ended, has_target: bool, *, traced: bool) -> Result:
     done, last_value = ended
     value, best, spent = done.history
     status: Any = done.status
+    success = is_success(status, done.best_value, has_target)
     if not traced:
         used = np.asarray(spent) > 0
         value, best, spent = (np.asarray(part)[used] for part in done.history)
-        status = Status(int(status))
+        status, success = Status(int(status)), bool(success)
     return Result(
         params=done.best_params,
         value=done.best_value,
         last_params=done.params,
         last_value=last_value,
-        success=is_success(done.status, done.best_value, has_target),
+        success=success,
         status=status,
         num_evaluations=as_count(done.num_evaluations),
         history=History(value, best, as_count(spent)),

@@ -130,7 +130,12 @@ def block_dim(subspace_dim: int | None, d: int) -> int:
 
 def draw_block(key: jax.Array, turn: jax.Array, params: Params, dim: int) -> Address:
     """The coordinates of a turn, in random order."""
-    return address_of(params, draw_places(key, turn, dimension(params), dim))
+    d = dimension(params)
+    if dim == d:  # all of them, few enough to sort
+        places = jnp.argsort(jax.random.bits(key, (d,), jnp.uint32)).astype(jnp.uint32)
+    else:
+        places = draw_places(key, turn, d, dim)
+    return address_of(params, places)
 
 
 def unit_of(position: jax.Array) -> jax.Array:
