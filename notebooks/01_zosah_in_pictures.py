@@ -21,7 +21,7 @@
 #
 # This is ten minutes of pictures for a reader who knows optax and not the paper.
 #
-# *The `.py` form of this notebook is the source; `python tests/test_notebooks.py`, in the root of
+# *The `.py` form of this notebook is the source; `python tests/second_stage/test_notebooks.py`, in the root of
 # the repository, writes the `.ipynb` form from it and executes it.*
 
 # %%
@@ -33,6 +33,7 @@ import optax
 from sklearn.datasets import load_breast_cancer
 
 import zosah_jax
+from zosah_jax.methods.zosah.reading import Reading
 
 jax.config.update("jax_enable_x64", True)  # keeps rounding out of the pictures
 
@@ -169,7 +170,8 @@ def wells(p):
 @jax.jit
 def first_steps(points, floor):
     """ZO-SAH's step from each point, and the plain Newton step with the same fitted quadratic."""
-    tx = zosah_jax.scale_by_zosah(eigenvalue_floor=floor, floor="paper")  # an absolute floor
+    absolute = Reading(floor="paper")
+    tx = zosah_jax.scale_by_zosah(eigenvalue_floor=floor, reading=absolute)
 
     def one(point):
         updates, state = tx.update(None, tx.init(point), point, value_fn=wells)
@@ -298,7 +300,7 @@ plt.show()
 @jax.jit
 def follow(path, key):
     """Hessians that the raw reading fits along a given path, and the steps it would take there."""
-    tx = zosah_jax.zosah(1.0, period=T, key=key, cached="paper")
+    tx = zosah_jax.zosah(1.0, period=T, key=key, reading=Reading(cached="paper"))
 
     def one(state, x):
         step, state = tx.update(None, state, x, value_fn=loss)
@@ -463,21 +465,21 @@ def squared_error(params):
 
 
 # %%
-tx = optax.chain(
-    zosah_jax.scale_by_zosah(),
+after = optax.chain(
     optax.clip(1.0),
     optax.trace(0.5),
-    optax.scale_by_learning_rate(optax.cosine_decay_schedule(0.5, 400)),
+    optax.scale_by_schedule(optax.cosine_decay_schedule(0.5, 400)),
 )
-result = zosah_jax.minimize(squared_error, network, tx, budget=5_000)
-print(f"{result.message}: error {result.best_value:.1e} after {result.num_evaluations} values")
+zosah = zosah_jax.methods.zosah()
+result = zosah_jax.minimize(squared_error, network, zosah, budget=5_000, post=after)
+print(f"{result.message}: error {result.value:.1e} after {result.num_evaluations} values")
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(12, 4.4))
 fine = np.linspace(-1, 1, 200)
 left.plot(x_data, y_data, "o", ms=6, color=GREY, label="data")
 left.plot(fine, predict(network, fine), "--", color=BLUE, label="before")
-left.plot(fine, predict(result.best_params, fine), color=VERMILLION, label="after")
+left.plot(fine, predict(result.params, fine), color=VERMILLION, label="after")
 left.set(xlabel="$x$", ylabel="$y$", title="A small network, trained without a gradient")
 left.set(xticks=(-1, 0, 1), ylim=(-1.2, 1.6))
 left.legend(loc="upper center", ncols=3)
@@ -501,17 +503,15 @@ WHAT = {
     "cache.fresh": "samples of the switching step",
     "hessian": "(a11, a12, a22) of each pair, as last fitted",
     "info": "diagnostics",
-    "num_evaluations": "values asked so far, in two words",
-    "next_num_evaluations": "values that the next step will ask",
 }
 groups = {}
-for path, leaf in jax.tree.leaves_with_path(result.state[0]):
-    name = jax.tree_util.keystr(path, simple=True, separator=".").removeprefix("method.")
+for path, leaf in jax.tree.leaves_with_path(result.state):
+    name = jax.tree_util.keystr(path, simple=True, separator=".")
     group = next((start for start in WHAT if name.startswith(start)), name)
     groups.setdefault(group, []).append(f"{name.removeprefix(group).lstrip('.')}{leaf.shape}")
 for group, leaves in groups.items():
     print(f"{group:21}{WHAT.get(group, ''):46}{' '.join(leaves)}")
 
 # %% [markdown]
-# Where to go next: the README has the ten lines of a training loop, `zosah_jax.PAPER_READING`
-# makes `zosah` what the paper says, and `experiments/` runs these comparisons on real data.
+# Where to go next: the README has the ten lines of a training loop, `reading="paper"` makes
+# `zosah` what the paper says, and `experiments/` runs these comparisons on real data.

@@ -21,7 +21,7 @@
 # You will see the one trap of networks as objectives, a training loop in Flax nnx, and what memory
 # it takes.
 #
-# *The `.py` form of this notebook is the source; `python tests/test_notebooks.py`, in the root of
+# *The `.py` form of this notebook is the source; `python tests/second_stage/test_notebooks.py`, in the root of
 # the repository, writes the `.ipynb` form from it and executes it.*
 
 # %%
@@ -255,5 +255,5 @@ plt.show()
 # With checkpointing (`jax.checkpoint`) backpropagation, too, can be had in less memory, for another
 # forward pass. Where it can be had, it is the better choice.
 #
-# `python -m experiments.train_resnet` trains residual networks this way, by any method of the
+# `python -m experiments train_resnet` trains residual networks this way, by any method of the
 # library, with checkpoints; `--help` tells how.

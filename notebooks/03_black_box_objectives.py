@@ -21,7 +21,7 @@
 #    calibrated to noisy measurements;
 # 2. **a remote classifier**: a neural network behind HTTP, fooled through its probabilities alone.
 #
-# *The `.py` form of this notebook is the source; `python tests/test_notebooks.py`, in the root of
+# *The `.py` form of this notebook is the source; `python tests/second_stage/test_notebooks.py`, in the root of
 # the repository, writes the `.ipynb` form from it and executes it. It runs from a checkout, whose
 # `experiments` it borrows the two functions from.*
 

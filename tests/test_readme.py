@@ -22,5 +22,5 @@ def test_set_up_has_exactly_two_shell_blocks_one_for_the_main_job_one_for_the_te
     set_up = README[README.index("## Set-up") : README.index("## What is here")]
     assert main_job in set_up
     assert tests in set_up
-    assert main_job.strip().endswith("-m experiments.logistic_regression")
+    assert main_job.strip().endswith("-m experiments logistic_regression")
     assert tests.strip().endswith("-m pytest -n auto")

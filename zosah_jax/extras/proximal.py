@@ -34,10 +34,10 @@ def project(projection: Callable[[Params], Params]) -> optax.GradientTransformat
         >>> import jax.numpy as jnp, optax, zosah_jax
         >>> box = lambda p: optax.projections.projection_box(p, 0.0, 1.0)
         >>> in_box = zosah_jax.transforms.project(box)
-        >>> tx = zosah_jax.rspg(0.1)
+        >>> tx = zosah_jax.deepzero(0.1)
         >>> f = lambda x: ((x - 2) ** 2).sum()
         >>> out = zosah_jax.minimize(f, jnp.full(3, 0.5), tx, budget=200, post=in_box)
-        >>> out.params.tolist()
+        >>> out.last_params.tolist()  # probes go beyond it, and may be the best point
         [1.0, 1.0, 1.0]
 
     References:
@@ -78,7 +78,7 @@ def prox_l1(learning_rate: optax.ScalarOrSchedule, strength: float) -> optax.Gra
         >>> f = lambda x: ((x - jnp.array([2.0, 0.3])) ** 2).sum() / 2
         >>> tx = zosah_jax.deepzero(0.1)
         >>> out = zosah_jax.minimize(f, jnp.ones(2), tx, budget=400, post=shrink)
-        >>> [round(float(x), 2) for x in out.params]  # 2 - strength, and not 0.3
+        >>> [round(float(x), 2) for x in out.last_params]  # 2 - strength, and not 0.3
         [1.0, 0.0]
 
     References:

@@ -1,6 +1,9 @@
-"""The step of ZOHA: looks at the Hessian, the gradient in its metric, the check of descent."""
+"""The step of ZOHA: looks at the Hessian, the gradient in its metric, the check of descent.
 
-from typing import Any, Literal, NamedTuple, Protocol
+The functions are the stages of `ZOHA`; `o` is the method, that is, its options.
+"""
+
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +20,9 @@ from zosah_jax.methods.zoha_hessian import (
 )
 from zosah_jax.probes import DirectionProbes, combine_directions, tree_broadcast
 from zosah_jax.pytree import Params, dimension, precision, widen, working_dtype
+
+if TYPE_CHECKING:
+    from zosah_jax.methods.zoha import ZOHA
 
 Hessian = Literal["gauss", "diag", "power"]
 
@@ -51,26 +57,11 @@ class ZOHAState(NamedTuple):
     move: jax.Array
 
 
-class Options(Protocol):
-    """What the step reads of the method's options, documented at `ZOHA`."""
-
-    num_directions: int
-    hessian_directions: int
-    period: int
-    damping: float | None
-    smoothing: float | None
-    hessian: Hessian
-    rank: int
-    power_rounds: int
-    descent_check: int
-    descent_length: Any
-
-
 REFRESH, UNKNOWN, KNOWN, CHECK = range(4)
 """Stages: the Hessian estimated anew; the gradient, f(x) not yet known; f(x) known; the check."""
 
 
-def _first_power(o: Options) -> int:
+def _first_power(o: "ZOHA") -> int:
     """Number of the first power round; they come after the check of descent, if there is one."""
     return CHECK + 1 if o.descent_check else CHECK
 
@@ -85,7 +76,7 @@ def _at(state: ZOHAState, stage: int) -> ZOHAState:
     return state._replace(stage=jnp.full_like(state.stage, stage))
 
 
-def initial_state(o: Options, params: Params, key: jax.Array) -> ZOHAState:
+def initial_state(o: "ZOHA", params: Params, key: jax.Array) -> ZOHAState:
     """The state before the first step."""
     dtype, b = working_dtype(params), o.hessian_directions
     diagonal = o.hessian == "diag"
@@ -104,17 +95,17 @@ def initial_state(o: Options, params: Params, key: jax.Array) -> ZOHAState:
     )
 
 
-def _hessian_keys(o: Options, state: ZOHAState) -> jax.Array:
+def _hessian_keys(o: "ZOHA", state: ZOHAState) -> jax.Array:
     key = jax.random.fold_in(jax.random.split(state.key)[0], state.step // state.period)
     return jax.random.split(key, o.hessian_directions)
 
 
-def _gradient_keys(o: Options, state: ZOHAState) -> jax.Array:
+def _gradient_keys(o: "ZOHA", state: ZOHAState) -> jax.Array:
     key = jax.random.fold_in(jax.random.split(state.key)[1], state.step)
     return jax.random.split(key, o.num_directions)
 
 
-def _length(o: Options, params: Params, power: float) -> jax.Array:
+def _length(o: "ZOHA", params: Params, power: float) -> jax.Array:
     mu = precision(params) ** power if o.smoothing is None else o.smoothing
     return jnp.asarray(mu, working_dtype(params))
 
@@ -122,7 +113,7 @@ def _length(o: Options, params: Params, power: float) -> jax.Array:
 # --- the Hessian ----------------------------------------------------------------------------------
 
 
-def ask_curvature(o: Options, state: ZOHAState, params: Params, problem: Problem) -> Batch:
+def ask_curvature(o: "ZOHA", state: ZOHAState, params: Params, problem: Problem) -> Batch:
     """The parameters, and a step forth and back along each of b directions."""
     keys = _hessian_keys(o, state)
     mu = jnp.full(o.hessian_directions, _length(o, params, 0.25))
@@ -131,7 +122,7 @@ def ask_curvature(o: Options, state: ZOHAState, params: Params, problem: Problem
 
 
 def tell_curvature(
-    o: Options, state: ZOHAState, params: Params, problem: Problem, batch: Batch, values: jax.Array
+    o: "ZOHA", state: ZOHAState, params: Params, problem: Problem, batch: Batch, values: jax.Array
 ) -> Outcome:
     """Curvatures |f(x + mu u) + f(x - mu u) - 2 f(x)| / (2 mu^2), and the model made of them."""
     base, (forth, back), mu = values[0], jnp.split(values[1:], 2), batch.probes.scale[1, 0]
@@ -153,7 +144,7 @@ def tell_curvature(
     return Outcome(_at(state, _first_power(o)), None, base)
 
 
-def ask_power(o: Options, state: ZOHAState, params: Params, problem: Problem) -> Batch:
+def ask_power(o: "ZOHA", state: ZOHAState, params: Params, problem: Problem) -> Batch:
     """Steps along each v_j, then along each v_j and each u_i together; v_j as long as a u_i."""
     keys, mu = _hessian_keys(o, state), _length(o, params, 0.25)
     rank, b = state.basis.shape
@@ -164,7 +155,7 @@ def ask_power(o: Options, state: ZOHAState, params: Params, problem: Problem) ->
 
 
 def tell_power(
-    o: Options,
+    o: "ZOHA",
     number: int,
     state: ZOHAState,
     params: Params,
@@ -193,7 +184,7 @@ def tell_power(
 
 
 def ask_gradient(
-    o: Options, with_base: bool, state: ZOHAState, params: Params, problem: Problem
+    o: "ZOHA", with_base: bool, state: ZOHAState, params: Params, problem: Problem
 ) -> Batch:
     """The parameters where their value is not known yet, and a step along each H^-1/2 u."""
     keys, mu = _gradient_keys(o, state)[:, None], _length(o, params, 0.5)
@@ -213,7 +204,7 @@ def ask_gradient(
 
 
 def tell_gradient(
-    o: Options,
+    o: "ZOHA",
     with_base: bool,
     state: ZOHAState,
     params: Params,
@@ -236,7 +227,7 @@ def tell_gradient(
     return _moved(state, params, jnp.concatenate([own, others]), jnp.ones((), move.dtype))
 
 
-def ask_descent(o: Options, state: ZOHAState, params: Params, problem: Problem) -> Batch:
+def ask_descent(o: "ZOHA", state: ZOHAState, params: Params, problem: Problem) -> Batch:
     """The whole step as it is taken, half of it, a quarter ..."""
     keys, weight = _gradient_keys(o, state), state.move
     if o.hessian != "diag":
@@ -251,7 +242,7 @@ def ask_descent(o: Options, state: ZOHAState, params: Params, problem: Problem) 
 
 
 def tell_descent(
-    o: Options, state: ZOHAState, params: Params, problem: Problem, batch: Batch, values: jax.Array
+    o: "ZOHA", state: ZOHAState, params: Params, problem: Problem, batch: Batch, values: jax.Array
 ) -> Outcome:
     """The part of the step with the lowest value, if that is below the present one."""
     values = jnp.where(jnp.isfinite(values), values, jnp.inf)

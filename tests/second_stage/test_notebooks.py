@@ -1,6 +1,6 @@
 """The notebooks: text form and executed form are kept in step, and the text form runs.
 
-`python tests/test_notebooks.py` writes and executes the .ipynb of every .py in notebooks/.
+`python tests/second_stage/test_notebooks.py` writes and executes the .ipynb of every .py in notebooks/.
 """
 
 import os
@@ -12,7 +12,7 @@ import pytest
 from jupytext.combine import combine_inputs_with_outputs
 from nbclient import NotebookClient
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))
 _INLINE = "module://matplotlib_inline.backend_inline"
 
@@ -51,7 +51,7 @@ def test_executed_form_is_in_step_with_the_text_form(source):
     nbformat.validate(executed)
     assert [(cell.cell_type, cell.source) for cell in executed.cells] == [
         (cell.cell_type, cell.source) for cell in text.cells
-    ], "run `python tests/test_notebooks.py`"
+    ], "run `python tests/second_stage/test_notebooks.py`"
     code = [cell for cell in executed.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert not [out for cell in code for out in cell.outputs if out.output_type == "error"]
