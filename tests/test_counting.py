@@ -321,7 +321,9 @@ class Branches:
 def same(one, other):
     np.testing.assert_array_equal(one["y"], other["y"])
     assert one["key"].dtype == other["key"].dtype
-    np.testing.assert_array_equal(jax.random.key_data(one["key"]), jax.random.key_data(other["key"]))
+    np.testing.assert_array_equal(
+        jax.random.key_data(one["key"]), jax.random.key_data(other["key"])
+    )
 
 
 def test_switch_is_lax_switch_and_runs_one_branch():
@@ -397,7 +399,10 @@ def test_a_switch_in_a_loop_whose_lanes_end_apart():
 
     n, x = jnp.array([0, 1, 4]), jnp.array([2.0, 3.0, 4.0])
     (ours, theirs), (ours_y, theirs_y) = zip(
-        *(jax.jit(jax.vmap(functools.partial(run, make)))(n, SCALE, x) for make in (switch, jax.lax.switch)),
+        *(
+            jax.jit(jax.vmap(functools.partial(run, make)))(n, SCALE, x)
+            for make in (switch, jax.lax.switch)
+        ),
         strict=True,
     )
     np.testing.assert_array_equal(ours, theirs)

@@ -332,9 +332,7 @@ def test_unused_entries_of_a_traced_history_are_blank():
     assert out.history.value.shape == (1000,)
     used = np.asarray(out.history.num_evaluations) > 0
     assert used.sum() == len(plain.history.value) == 21
-    np.testing.assert_array_equal(
-        out.history.num_evaluations[used], plain.history.num_evaluations
-    )
+    np.testing.assert_array_equal(out.history.num_evaluations[used], plain.history.num_evaluations)
     np.testing.assert_allclose(out.history.value[used], plain.history.value, rtol=1e-3)
     np.testing.assert_allclose(out.history.best_value[used], plain.history.best_value, rtol=1e-3)
     assert np.isnan(out.history.value[~used]).all()
@@ -410,14 +408,18 @@ DATA = {
     "plain": lambda data: lambda x: jnp.sum((x - data) ** 2),
     "jitted": lambda data: jax.jit(lambda x: jnp.sum((x - data) ** 2)),
     "jitted twice": lambda data: lambda x: jax.jit(jax.jit(lambda x: jnp.sum((x - data) ** 2)))(x),
-    "in a branch": lambda data: lambda x: jax.lax.cond(
-        x[0] < 99, lambda x: jnp.sum((x - data) ** 2), jnp.sum, x
+    "in a branch": lambda data: (
+        lambda x: jax.lax.cond(x[0] < 99, lambda x: jnp.sum((x - data) ** 2), jnp.sum, x)
     ),
-    "in a loop": lambda data: lambda x: jax.lax.fori_loop(
-        0, 2, lambda _, total: total + jnp.sum((x - data) ** 2) / 2, jnp.zeros(())
+    "in a loop": lambda data: (
+        lambda x: jax.lax.fori_loop(
+            0, 2, lambda _, total: total + jnp.sum((x - data) ** 2) / 2, jnp.zeros(())
+        )
     ),
-    "jitted in a loop": lambda data: lambda x: jax.lax.fori_loop(
-        0, 2, lambda _, y: y + jax.jit(lambda x: jnp.sum((x - data) ** 2) / 2)(x), jnp.zeros(())
+    "jitted in a loop": lambda data: (
+        lambda x: jax.lax.fori_loop(
+            0, 2, lambda _, y: y + jax.jit(lambda x: jnp.sum((x - data) ** 2) / 2)(x), jnp.zeros(())
+        )
     ),
     "a loop that is jitted": lambda data: jax.jit(
         lambda x: jax.lax.fori_loop(

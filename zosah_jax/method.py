@@ -17,12 +17,13 @@ from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
 from zosah_jax.bounds import Bounds
 from zosah_jax.checks import is_typed_key, typed_key
-from zosah_jax.probes import CoordinateUpdate, Probes
+from zosah_jax.probes import CoordinateUpdate
 from zosah_jax.pytree import Params, working_dtype
 
 State = Any  # a method's own state: a pytree of arrays
@@ -54,12 +55,12 @@ class Batch(NamedTuple):
     """What a stage asks.
 
     Attributes:
-        probes: n points, described by how they differ from `origin`.
+        probes: n points, `Probes`, described by how they differ from `origin`.
         plan: whatever `tell` needs of how they were chosen; a pytree of arrays.
         origin: what the probes differ from; None: the parameters. A method that owns its x sets it.
     """
 
-    probes: Probes
+    probes: Any  # Probes
     plan: Any = None
     origin: Params | None = None
 
@@ -189,9 +190,7 @@ def values_per_stage(method: Method, params: Params, problem: Problem) -> tuple[
     """Number of values that each stage asks; only shapes matter, and nothing is computed."""
     state = jax.eval_shape(method.init, params, jax.eval_shape(partial(jax.random.key, 0)))
     stages = method.stages(params)
-    return tuple(
-        len(jax.eval_shape(stage.ask, state, params, problem).probes) for stage in stages
-    )
+    return tuple(len(jax.eval_shape(stage.ask, state, params, problem).probes) for stage in stages)
 
 
 def _identity(method: Method) -> tuple[Any, ...]:

@@ -72,6 +72,8 @@ class _Flat:
 
     def __init__(self, branches: Sequence[Branch], operands: Any) -> None:
         self.leaves, in_tree = jax.tree.flatten(operands)
+        self._out_tree: Any = None
+        self._keys: list[Any] = []
 
         def flattened(branch: Branch) -> Branch:
             def run(*leaves: jax.Array) -> list[jax.Array]:

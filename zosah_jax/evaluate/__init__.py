@@ -1,4 +1,4 @@
-"""How probes are answered: `evaluators.py` (the plain ones), `grouped/`, `sharded.py`, `automatic.py`.
+"""How probes are answered: `evaluators.py` (the plain ones), `grouped/`, `sharded.py`, `automatic`.
 
 `objective.py` makes of a user's function what all of them call: traced once, and checked.
 """

@@ -41,7 +41,7 @@ def _are_known(backend: str) -> bool:
 
 
 def is_little_work(jaxpr: Any, times: int) -> bool:
-    """Whether a program does little in so many evaluations; a loop of unknown length may do much."""
+    """Whether a program does little in so many runs; a loop of unknown length may do much."""
     if "while" in primitives_of(jaxpr):
         return False
     return times * sum(flops(Op(eqn, (), ())) for eqn in jaxpr.eqns) <= LITTLE_WORK

@@ -139,7 +139,9 @@ def _run(
         return _result(done, has_target, traced=True)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
     quick = is_little_work(program.jaxpr, budget)
-    compiled, sizes = _program(program, plan, treedef, shapes, quick, jax.config.jax_enable_x64)
+    compiled, sizes = _program(
+        program, plan, treedef, shapes, quick, bool(jax.config.read("jax_enable_x64"))
+    )
     check_budget(budget, sizes[0])
     return _result(compiled(constants, inputs), has_target, traced=False)
 
@@ -215,9 +217,7 @@ def _loop(plan: Plan, sizes: tuple[int, ...], objective: Objective, inputs: Inpu
     return _last_value(method, objective, inputs, run)
 
 
-def _take(
-    plan: Plan, stage: Stage, objective: Objective, problem: Problem, run: _Run
-) -> _Found:
+def _take(plan: Plan, stage: Stage, objective: Objective, problem: Problem, run: _Run) -> _Found:
     """One batch, and the best point of it if that is the best so far."""
     method = plan.method
     taken = advance(stage, run.state, run.params, problem, plan.evaluator, objective)

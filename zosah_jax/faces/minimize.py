@@ -140,7 +140,7 @@ def check_noise(noise: Any) -> None:
     if noise is None or (isinstance(noise, str) and noise == "estimate"):
         return
     check_number("noise", noise)
-    if not isinstance(noise, jax.core.Tracer) and not 0 <= noise < math.inf:
+    if not isinstance(noise, jax.core.Tracer) and not 0 <= float(noise) < math.inf:
         raise ValueError(f"noise: got {noise}, wanted a standard deviation, 'estimate' or None.")
 
 

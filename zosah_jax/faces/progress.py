@@ -34,7 +34,7 @@ Callback = Callable[[Progress], Any]
 
 
 def says_stop(callback: Callback, progress: Progress) -> bool:
-    """Whether a callback stops the run: it returns True, of any library, or raises StopIteration."""
+    """Whether a callback stops the run: it returns any True, or raises StopIteration."""
     try:
         answer = callback(progress)
     except StopIteration:

@@ -230,7 +230,7 @@ def num_evaluations(state: Any) -> Any:
     return sum(counts[1:], start=counts[0])
 
 
-def as_count(count: jax.Array) -> Any:
+def as_count(count: Any) -> Any:
     """A count as an int, or as a NumPy array of several; a traced one as it is."""
     if isinstance(count, jax.core.Tracer):
         return count
@@ -238,7 +238,7 @@ def as_count(count: jax.Array) -> Any:
     return int(whole) if whole.ndim == 0 else whole
 
 
-# --- aliases ---------------------------------------------------------------------------------------
+# --- aliases --------------------------------------------------------------------------------------
 
 _EVALUATOR = "evaluator: how probes are answered; None picks by the size of the parameters."
 _RETURNS = (

@@ -5,17 +5,17 @@ The published ones stay what their papers say; `zopqn` is this library's own.
 
 # The constructors are classes; here they have the names of the optax forms.
 from zosah_jax.method import Method
-from zosah_jax.methods.deepzero import DeepZero as deepzero  # noqa: N813
-from zosah_jax.methods.fzoo import FZOO as fzoo  # noqa: N811
-from zosah_jax.methods.hizoo import HiZOO as hizoo  # noqa: N813
-from zosah_jax.methods.mezo import MeZO as mezo  # noqa: N813
-from zosah_jax.methods.mezo_bcd import MeZOBCD as mezo_bcd  # noqa: N813
-from zosah_jax.methods.rspg import RSPG as rspg  # noqa: N811
-from zosah_jax.methods.zo_rsn import ZORSN as zo_rsn  # noqa: N811
-from zosah_jax.methods.zoha import ZOHA as zoha  # noqa: N811
+from zosah_jax.methods.deepzero import DeepZero as deepzero
+from zosah_jax.methods.fzoo import FZOO as fzoo
+from zosah_jax.methods.hizoo import HiZOO as hizoo
+from zosah_jax.methods.mezo import MeZO as mezo
+from zosah_jax.methods.mezo_bcd import MeZOBCD as mezo_bcd
+from zosah_jax.methods.rspg import RSPG as rspg
+from zosah_jax.methods.zo_rsn import ZORSN as zo_rsn
+from zosah_jax.methods.zoha import ZOHA as zoha
 from zosah_jax.methods.zopqn.state import LARGEST_DENSE
-from zosah_jax.methods.zopqn.zopqn import ZOPQN as zopqn  # noqa: N811
-from zosah_jax.methods.zosah.zosah import ZOSAH as zosah  # noqa: N811
+from zosah_jax.methods.zopqn.zopqn import ZOPQN as zopqn
+from zosah_jax.methods.zosah.zosah import ZOSAH as zosah
 from zosah_jax.pytree import Params, dimension
 
 __all__ = [

@@ -170,9 +170,7 @@ def _derivatives(
     return _Derivatives(chosen, slope, (error / divisor) ** 2)
 
 
-def _one_by_one(
-    model: Model, position: jax.Array, seen: _Derivatives
-) -> tuple[Model, jax.Array]:
+def _one_by_one(model: Model, position: jax.Array, seen: _Derivatives) -> tuple[Model, jax.Array]:
     """The model corrected by each derivative in turn, and their squared standardised errors."""
 
     def one(model: Model, each: tuple[jax.Array, ...]) -> tuple[Model, jax.Array]:

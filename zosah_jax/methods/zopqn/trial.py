@@ -20,7 +20,7 @@ _FARTHEST = 3.0  # times such a step
 
 
 def ask_trial(state: ZOPQNState, problem: Problem) -> Batch:
-    """x moved by the step; x itself where its value is not known."""
+    """X moved by the step; x itself where its value is not known."""
     position = gather(state.x, state.address)
     step = jax.lax.cond(
         continues(state), lambda s: s.along, lambda s: planned_step(s, problem)[0], state

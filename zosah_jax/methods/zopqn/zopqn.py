@@ -208,7 +208,7 @@ def _told(tell: Any) -> Any:
 
 
 def _next_block(state: ZOPQNState) -> ZOPQNState:
-    """The state in another block of coordinates; of the last one, their mean correlation is kept."""
+    """The state in another block; of the last one, the mean correlation is kept."""
     dim, turn = len(state.unit), state.turn + 1
     address = draw_block(state.key, turn, state.x, dim)
     model = empty_model(dim, state.unit.dtype, state.model.correlation)

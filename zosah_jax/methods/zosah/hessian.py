@@ -31,9 +31,7 @@ class Equations(NamedTuple):
     target: jax.Array
 
 
-def equations(
-    seen: Samples, position: jax.Array, base: jax.Array, reading: Reading
-) -> Equations:
+def equations(seen: Samples, position: jax.Array, base: jax.Array, reading: Reading) -> Equations:
     """Equations that samples give for the quadratic model around the present point.
 
     With delta = seen.position - position and theta = seen.offset:
@@ -113,7 +111,9 @@ def fit_hessian(
     right = jnp.where(missing, 0, target - jnp.sum(linear * slope[:, None, :], axis=-1))
 
     if reading.prior == "paper" or previous is None:
-        hessian = _solve(rows, right, jnp.ones_like(right), ridge if reading.prior == "paper" else 0.0)
+        hessian = _solve(
+            rows, right, jnp.ones_like(right), ridge if reading.prior == "paper" else 0.0
+        )
     else:
         hessian = _towards(previous, rows, right, jnp.linalg.norm(quadratic, axis=-1), ridge, noise)
     return unbiased(gradient, smoothing, hessian, reading), hessian

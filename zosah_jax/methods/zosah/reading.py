@@ -30,7 +30,7 @@ class Reading:
     def __post_init__(self) -> None:
         """Refuse what is no choice."""
         for f in fields(self):
-            check_choice(f"reading.{f.name}", getattr(self, f.name), (f.default, "paper"))
+            check_choice(f"reading.{f.name}", getattr(self, f.name), (str(f.default), "paper"))
 
 
 MEASURED, PAPER = Reading(), Reading("paper", "paper", "paper", "paper", "paper")

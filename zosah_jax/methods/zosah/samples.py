@@ -50,13 +50,15 @@ def no_samples(pairs: int, count: int, dtype: jax.typing.DTypeLike) -> Samples:
 
 
 def _emptied(samples: Samples) -> Samples:
-    return no_samples(*samples.value.shape, samples.value.dtype)
+    pairs, count = samples.value.shape
+    return no_samples(pairs, count, samples.value.dtype)
 
 
 def empty_cache(pairs: int, fresh: int, dtype: jax.typing.DTypeLike) -> Cache:
     """Cache of a run that has seen nothing; `fresh` is the number of fresh samples a pair."""
-    two = (no_samples(pairs, 2, dtype) for _ in range(2))
-    return Cache(*two, no_samples(pairs, fresh, dtype))
+    return Cache(
+        no_samples(pairs, 2, dtype), no_samples(pairs, 2, dtype), no_samples(pairs, fresh, dtype)
+    )
 
 
 def begin_period(now: Samples, fresh: Samples) -> Cache:

@@ -387,9 +387,7 @@ def _with_first(rows: jax.Array) -> jax.Array:
     return jnp.concatenate([rows[:1], rows])
 
 
-def _batch(
-    problem: Problem, subspaces: Address, position: jax.Array, offset: jax.Array
-) -> Batch:
+def _batch(problem: Problem, subspaces: Address, position: jax.Array, offset: jax.Array) -> Batch:
     """f(x), then n probes in each of J pairs: offsets of shape (J, n, 2)."""
     _, n, _ = offset.shape
     spread = Address(*(jnp.broadcast_to(part[:, None, :], offset.shape) for part in subspaces))
@@ -446,6 +444,4 @@ def _or_retreat(
 
     kept = outcome.state._replace(key=None)  # the same before and after
     after = unless_lost(kept, state._replace(key=None, step=next_step))
-    return Outcome(
-        after._replace(key=state.key), unless_lost(outcome.step, back), outcome.value
-    )
+    return Outcome(after._replace(key=state.key), unless_lost(outcome.step, back), outcome.value)
