@@ -109,7 +109,7 @@ def checked_value(
             raise ValueError(
                 "params: the objective failed on parameters of which optax.masked or "
                 "optax.partition has hidden some (MaskedNode). Pass "
-                "value_fn=zosah_jax.fill_masked(value_fn, params) with the whole parameters."
+                "value_fn=zosah_jax.transforms.fill_masked(value_fn, params) with the whole parameters."
             ) from error
         raise
     wanted = "a real scalar" if value_shape == () else f"a real array of shape {value_shape}"
@@ -149,7 +149,7 @@ def fill_masked(value_fn: Callable[..., Any], params: Params) -> Callable[..., A
         >>> f = lambda p: (p["w"] ** 2).sum() + p["frozen"].sum()
         >>> tx = optax.masked(zosah_jax.zosah(1.0), {"w": True, "frozen": False})
         >>> zeros = jax.tree.map(jnp.zeros_like, params)
-        >>> value_fn = zosah_jax.fill_masked(f, params)
+        >>> value_fn = zosah_jax.transforms.fill_masked(f, params)
         >>> updates, _ = tx.update(zeros, tx.init(params), params, value_fn=value_fn)
         >>> [float(u) for u in updates["frozen"]]
         [0.0, 0.0]
