@@ -75,7 +75,8 @@ def minimize(
         callback: called with a `Progress` after each step; the run stops when it returns True or
             raises StopIteration. Not under `vmap`; in a traced run it must not call JAX.
         post: an optax transformation or chain that comes after the method's step, -learning_rate
-            times its direction: momentum, decay, a projection. It is handed `value=`.
+            times its direction: momentum, decay, a projection. It is handed `value=`. Probes know
+            nothing of it: after a projection or a penalty, `last_params` is the point to take.
         host: how a Python function is called: workers, retries, a log. None: `fun` is traced.
 
     Returns:

@@ -143,14 +143,15 @@ class DeepZero(Method):
         >>> import jax.numpy as jnp, optax, zosah_jax
         >>> params = {"kernel": jnp.ones((10, 4)), "bias": jnp.ones(4)}
         >>> schedule = optax.warmup_cosine_decay_schedule(0.0, 0.1, 3, 50)
+        >>> gradient = zosah_jax.scale_by_deepzero(0.1, mask_period=5)
         >>> tx = optax.chain(
-        ...     zosah_jax.scale_by_deepzero(0.1, mask_period=5),
+        ...     gradient,
         ...     optax.add_decayed_weights(5e-4),
         ...     optax.trace(0.9),
         ...     optax.scale_by_learning_rate(schedule),
         ... )
         >>> f = lambda p: (p["kernel"] ** 2).sum() + (p["bias"] ** 2).sum()
-        >>> _, state = tx.update(None, tx.init(params), params, value_fn=f)
+        >>> _, state = gradient.update(None, gradient.init(params), params, value_fn=f)
         >>> zosah_jax.num_evaluations(state)  # 4 of 40, 4 of 4, and one
         9
 
