@@ -108,8 +108,8 @@ def checked_value(
         if has_masked(params):
             raise ValueError(
                 "params: the objective failed on parameters of which optax.masked or "
-                "optax.partition has hidden some (MaskedNode). Pass "
-                "value_fn=zosah_jax.transforms.fill_masked(value_fn, params) with the whole parameters."
+                "optax.partition has hidden some (MaskedNode). Pass value_fn="
+                "zosah_jax.transforms.fill_masked(value_fn, params) with the whole parameters."
             ) from error
         raise
     wanted = "a real scalar" if value_shape == () else f"a real array of shape {value_shape}"

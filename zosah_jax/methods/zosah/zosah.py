@@ -8,12 +8,20 @@ import jax
 import jax.numpy as jnp
 
 from zosah_jax.blocks import BlockOrder, BlockRule, check_blocks
-from zosah_jax.bounds import reflect
 from zosah_jax.checks import check_count, check_positive
 from zosah_jax.method import Batch, Method, Outcome, Problem, Stage
 from zosah_jax.methods.lengths import step_length
 from zosah_jax.methods.zosah.hessian import equations, fit_hessian
 from zosah_jax.methods.zosah.lengths import forward_differences, noisy_length, sample_radius
+from zosah_jax.methods.zosah.pairs import (
+    Plan,
+    error_of,
+    forward_batch,
+    pair_batch,
+    part_of,
+    reordered,
+    samples_of,
+)
 from zosah_jax.methods.zosah.reading import Reading, reading_of
 from zosah_jax.methods.zosah.samples import (
     Cache,
@@ -35,7 +43,7 @@ from zosah_jax.methods.zosah.subspaces import (
     choose_draw,
     default_period,
 )
-from zosah_jax.probes import CoordinateProbes, CoordinateUpdate
+from zosah_jax.probes import CoordinateUpdate
 from zosah_jax.pytree import Address, Params, dimension, gather, precision, working_dtype
 
 
@@ -71,20 +79,6 @@ class ZOSAHState(NamedTuple):
     cache: Cache
     hessian: jax.Array
     info: ZOSAHInfo
-
-
-class Plan(NamedTuple):
-    """What `ask` chose.
-
-    Attributes:
-        subspaces: the coordinates of each W_j, leaves of shape (J, 2).
-        offset: offsets of the probes in each, the two forward ones first, shape (J, n, 2).
-        at_bound: 1 where a coordinate is at its upper bound, -1 at the lower, int32, shape (J, 2).
-    """
-
-    subspaces: Address
-    offset: jax.Array
-    at_bound: jax.Array
 
 
 class Fitted(NamedTuple):
@@ -234,6 +228,12 @@ class ZOSAH(Method):
         """Draw the pairs; ask f(x), a forward probe a coordinate, and a grid in each pair."""
         draw = self.draw(params, state.subspaces.leaf.size)
         subspaces = draw(state.key, state.step // state.period)
+        return self.ask_with_samples(subspaces, state, params, problem)
+
+    def ask_with_samples(
+        self, subspaces: Address, state: ZOSAHState, params: Params, problem: Problem
+    ) -> Batch:
+        """The same in given pairs."""
         position = gather(params, subspaces)
         forward = forward_offsets(self._forward_length(state, params, problem, position))
         symmetric = self.rules.grid == "paper"
@@ -243,18 +243,19 @@ class ZOSAH(Method):
         relative = jnp.where(problem.noise > 0, _noisy(state, problem), relative)
         radius = step_length(position, self.radius, relative)
         fresh = jnp.asarray(sample_grid(self.rules.grid), radius.dtype)[None] * radius[:, None, :]
-        return _batch(problem, subspaces, position, jnp.concatenate([forward, fresh], axis=1))
+        return pair_batch(problem, subspaces, position, jnp.concatenate([forward, fresh], axis=1))
 
     def ask_following(self, state: ZOSAHState, params: Params, problem: Problem) -> Batch:
         """Ask f(x) and a forward probe a coordinate, each of one coordinate: cheap to answer."""
-        position = gather(params, state.subspaces)
+        return self.ask_forward(state.subspaces, state, params, problem)
+
+    def ask_forward(
+        self, subspaces: Address, state: ZOSAHState, params: Params, problem: Problem
+    ) -> Batch:
+        """The same in given pairs."""
+        position = gather(params, subspaces)
         length = self._forward_length(state, params, problem, position)
-        batch = _batch(problem, state.subspaces, position, forward_offsets(length))
-        length = jnp.diagonal(batch.plan.offset, axis1=1, axis2=2)
-        alone = Address(*(_with_first(part.reshape(-1, 1)) for part in state.subspaces))
-        offset = length.reshape(-1, 1)
-        offset = jnp.concatenate([jnp.zeros_like(offset[:1]), offset])
-        return batch._replace(probes=CoordinateProbes(alone, offset))
+        return forward_batch(problem, subspaces, position, length)
 
     def _forward_length(
         self, state: ZOSAHState, params: Params, problem: Problem, position: jax.Array
@@ -278,19 +279,14 @@ class ZOSAH(Method):
         """The paper's steps 1 to 6."""
         # 1. Subspaces: every T steps new pairs W_j; `ask` has drawn them.
         plan: Plan = batch.plan
-        seen = Samples(
-            position=gather(params, plan.subspaces),
-            base=values[0],
-            offset=plan.offset,
-            value=values[1:].reshape(plan.offset.shape[:2]),
-        )
-        now, fresh = _part(seen, slice(0, 2)), _part(seen, slice(2, None))
+        seen = samples_of(plan, params, values)
+        now, fresh = part_of(seen, slice(0, 2)), part_of(seen, slice(2, None))
         # 2. Gradient: g_i = (f(x + eps e_i) - f(x)) / eps for every coordinate of V.
         gradient = forward_differences(now.base, now.value, forward_lengths(now))
         # 3. Samples for the Hessian: fresh where a period begins, then those of two steps before.
         cache = begin_period(now, fresh) if switches else push(state.cache, now)
         # 4. Fit: A_j by regularised least squares.
-        fit = partial(self._fit, state, params, problem, now, gradient)
+        fit = partial(self._fit, params, problem, now, gradient)
         fitted = fit([fresh], None) if switches else fit(list(state.cache), state.hessian)
         if switches:
             fitted = self._identified(state, params, plan, fresh, gradient, fitted, fit)
@@ -299,6 +295,21 @@ class ZOSAH(Method):
             hessian = jnp.where(unknown, state.hessian, fitted.hessian)
             fitted = Fitted(fitted.gradient, hessian, fitted.fixed | unknown)
         # 5. Spectrum: |eigenvalues|, floored by kappa; and 6. v_j = A_j^-1 g_j of every pair.
+        return self.step_from(fitted, now, cache, plan, state, params, problem, switches=switches)
+
+    def step_from(
+        self,
+        fitted: Fitted,
+        now: Samples,
+        cache: Cache,
+        plan: Plan,
+        state: ZOSAHState,
+        params: Params,
+        problem: Problem,
+        *,
+        switches: bool,
+    ) -> Outcome:
+        """The step to the minimum of every fitted quadratic, and the state after it."""
         direction, eigenvalues = self._newton(problem, plan, now, fitted)
         after = state._replace(
             step=state.step + 1,
@@ -313,7 +324,6 @@ class ZOSAH(Method):
 
     def _fit(
         self,
-        state: ZOSAHState,
         params: Params,
         problem: Problem,
         now: Samples,
@@ -322,9 +332,6 @@ class ZOSAH(Method):
         previous: jax.Array | None,
     ) -> Fitted:
         """Every pair's quadratic."""
-        del state
-        # the error of a value: that of its rounding, or its noise
-        largest = jnp.max(jnp.where(jnp.isfinite(now.value), jnp.abs(now.value), 0))
         slopes, hessian = fit_hessian(
             [equations(each, now.position, now.base, self.rules) for each in samples],
             gradient,
@@ -332,7 +339,7 @@ class ZOSAH(Method):
             previous,
             reading=self.rules,
             ridge=self.or_default("ridge", 0.03, 1e-6),
-            noise=jnp.maximum(precision(params) * largest, problem.noise),
+            noise=error_of(now, params, problem),
         )
         return Fitted(slopes, hessian, ~jnp.isfinite(gradient))
 
@@ -354,7 +361,8 @@ class ZOSAH(Method):
             return filled
         # There is no other pair, and so nothing to forget: older samples complete the fit.
         whole = jnp.all(known.entry) | ~jnp.any(state.hessian != 0)
-        again = fit([fresh, *_reordered(state, plan)], _reordered_hessian(state, plan))
+        cached, previous = reordered(state.cache, state.hessian, state.subspaces, plan.subspaces)
+        again = fit([fresh, *cached], previous)
         return jax.tree.map(partial(jnp.where, whole), filled, again)
 
     def _newton(
@@ -380,50 +388,6 @@ class ZOSAH(Method):
 
 def _noisy(state: ZOSAHState, problem: Problem) -> jax.Array:
     return noisy_length(problem.noise, state.cache.previous.base, state.hessian)
-
-
-def _with_first(rows: jax.Array) -> jax.Array:
-    """Rows with the first one twice: the probe of f(x) moves nothing, wherever it is."""
-    return jnp.concatenate([rows[:1], rows])
-
-
-def _batch(problem: Problem, subspaces: Address, position: jax.Array, offset: jax.Array) -> Batch:
-    """f(x), then n probes in each of J pairs: offsets of shape (J, n, 2)."""
-    _, n, _ = offset.shape
-    spread = Address(*(jnp.broadcast_to(part[:, None, :], offset.shape) for part in subspaces))
-    where = jnp.broadcast_to(position[:, None, :], offset.shape)
-    offset, at_bound = reflect(problem.bounds, spread, where, offset)
-    flat = offset.reshape(-1, 2)
-    address = Address(*(_with_first(jnp.repeat(part, n, axis=0)) for part in subspaces))
-    probes = CoordinateProbes(address, jnp.concatenate([jnp.zeros_like(flat[:1]), flat]))
-    return Batch(probes, Plan(subspaces, offset, at_bound[:, 0]))
-
-
-def _part(samples: Samples, which: slice) -> Samples:
-    return samples._replace(offset=samples.offset[:, which], value=samples.value[:, which])
-
-
-def _order(state: ZOSAHState, plan: Plan) -> jax.Array:
-    """Where the two coordinates of the only pair stood before: it may come in another order."""
-    old = jax.tree.map(lambda x: x[0], state.subspaces)
-    same = [
-        new[0][:, None] == there[None, :] for new, there in zip(plan.subspaces, old, strict=True)
-    ]
-    return jnp.argmax(same[0] & same[1], axis=1)
-
-
-def _reordered(state: ZOSAHState, plan: Plan) -> list[Samples]:
-    order = _order(state, plan)
-    return [
-        seen._replace(position=seen.position[:, order], offset=seen.offset[..., order])
-        for seen in state.cache
-    ]
-
-
-def _reordered_hessian(state: ZOSAHState, plan: Plan) -> jax.Array:
-    order = _order(state, plan)
-    diagonal = state.hessian[:, ::2][:, order]
-    return jnp.stack([diagonal[:, 0], state.hessian[:, 1], diagonal[:, 1]], axis=-1)
 
 
 def _or_retreat(
