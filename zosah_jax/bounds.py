@@ -27,12 +27,11 @@ class Bounds:
 
     def project(self, params: Params) -> Params:
         """The nearest point within; each leaf keeps its dtype."""
-        return jax.tree.map(
-            lambda x, low, high: jnp.clip(x, low.astype(x.dtype), high.astype(x.dtype)),
-            params,
-            self.lower,
-            self.upper,
-        )
+
+        def nearest(x: jax.Array, low: jax.Array, high: jax.Array) -> jax.Array:
+            return jnp.clip(x, *_rounded(low, high, x.dtype, jnp))
+
+        return jax.tree.map(nearest, params, self.lower, self.upper)
 
     def at(self, address: Address) -> tuple[jax.Array, jax.Array]:
         """Lower and upper bounds of addressed coordinates, in the shape of the address."""
@@ -101,7 +100,8 @@ def cut(
     lower, upper = bounds.at(address)
     at_lower, at_upper = offset <= lower - position, offset >= upper - position
     offset = jnp.clip(offset, lower - position, upper - position)
-    bit = jnp.finfo(offset.dtype).eps * jnp.abs(position + offset)
+    # the last bit of the point, or of the offset where that is longer
+    bit = jnp.finfo(offset.dtype).eps * jnp.maximum(jnp.abs(position + offset), jnp.abs(offset))
     offset = jnp.where(position + offset > upper, offset - bit, offset)
     offset = jnp.where(position + offset < lower, offset + bit, offset)
     return offset, at_upper.astype(jnp.int32) - at_lower.astype(jnp.int32)
@@ -141,32 +141,52 @@ def bounds_of(bounds: Any, x0: Params) -> Bounds | None:
         if isinstance(x, jax.core.Tracer):  # under vmap or jit: projected where it is used
             continue
         x = np.asarray(x)
-        nearest_low, nearest_high = low.astype(_wide(x)), high.astype(_wide(x))
-        outside = ~((nearest_low <= x) & (x <= nearest_high))
+        with np.errstate(over="ignore"):  # all in the dtype in which it runs
+            near, near_low, near_high = (y.astype(jnp.result_type(x)) for y in (x, low, high))
+        outside = ~((near_low <= near) & (near <= near_high))
         if outside.any():
             raise ValueError(
                 f"x0: got {x[outside][0]} at x0{name}, wanted a point within the bounds "
                 f"{low[outside][0]} to {high[outside][0]}."
             )
-    lower = jax.tree.map(lambda low, high, x: _rounded(low, high, _wide(x), +1), lower, upper, x0)
-    upper = jax.tree.map(lambda high, low, x: _rounded(high, low, _wide(x), -1), upper, lower, x0)
-    return Bounds(widen(lower), widen(upper))
+    inner = [
+        jax.tree.map(
+            lambda low, high, x, side=side: _rounded(low, high, _wide(x), np)[side],
+            lower,
+            upper,
+            x0,
+        )
+        for side in (0, 1)
+    ]
+    return Bounds(*map(widen, inner))
 
 
 def _wide(x: Any) -> np.dtype:
     return np.result_type(jnp.result_type(x), np.float32)
 
 
-def _rounded(side: np.ndarray, other: np.ndarray, dtype: np.dtype, inwards: int) -> np.ndarray:
-    """A side in the dtype of its parameter, rounded to the inner side; a fixed one to the nearest.
+def _rounded(low: Any, high: Any, dtype: Any, xp: Any) -> tuple[Any, Any]:
+    """Both sides in another dtype, rounded to the inner side; a fixed one to the nearest.
 
-    The nearest float32 of 0.3 is above 0.3: a point there would be outside.
+    The nearest float32 of 0.3 is above 0.3: a point there would be outside. Where no number of the
+    dtype is between the two, they are fixed.
+
+    Args:
+        low: array.
+        high: array of the same shape.
+        dtype: theirs, or a narrower one.
+        xp: numpy or jax.numpy.
     """
+    if low.dtype == dtype:
+        return low, high
+    ends = xp.asarray([-xp.inf, xp.inf], dtype)
     with np.errstate(all="ignore"):
-        near = side.astype(dtype)
-        outside = near < side if inwards > 0 else near > side
-        moved = np.nextafter(near, np.asarray(inwards * np.inf, dtype))
-    return np.where(outside & (side != other), moved, near)
+        near_low, near_high = low.astype(dtype), high.astype(dtype)
+        above, below = xp.nextafter(near_low, ends[1]), xp.nextafter(near_high, ends[0])
+    inner_low = xp.where(near_low.astype(low.dtype) < low, above, near_low)
+    inner_high = xp.where(near_high.astype(high.dtype) > high, below, near_high)
+    none = inner_low > inner_high
+    return xp.where(none, near_low, inner_low), xp.where(none, near_low, inner_high)
 
 
 def _like(side: Any, name: str, x0: Params) -> Params:

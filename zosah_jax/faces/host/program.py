@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from zosah_jax.bounds import Bounds
 from zosah_jax.drive import After, points_of, updates_of
+from zosah_jax.faces.compiling import quick_options
 from zosah_jax.method import Batch, Method, Problem, values_per_stage, without_key
 from zosah_jax.pytree import Params, working_dtype
 
@@ -85,10 +86,12 @@ def _program(
         return state, after.init(params), method.next_stage(state)
 
     moves = tuple(stage.moves for stage in method.stages(params))
+    compiled = partial(jax.jit, compiler_options=quick_options())  # the method's algebra alone
+    numbers = range(len(moves))
     return Program(
-        begin=jax.jit(begin),
-        asks=tuple(jax.jit(partial(_ask, method, number)) for number in range(len(moves))),
-        tells=tuple(jax.jit(partial(_tell, method, after, number)) for number in range(len(moves))),
+        begin=compiled(begin),
+        asks=tuple(compiled(partial(_ask, method, number)) for number in numbers),
+        tells=tuple(compiled(partial(_tell, method, after, number)) for number in numbers),
         sizes=values_per_stage(method, params, problem),
         moves=moves,
     )

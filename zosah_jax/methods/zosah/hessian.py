@@ -17,6 +17,20 @@ from zosah_jax.methods.zosah.reading import Reading
 from zosah_jax.methods.zosah.samples import Samples
 
 
+class Fitted(NamedTuple):
+    """What the values say of every pair.
+
+    Attributes:
+        gradient: shape (J, 2).
+        hessian: (a11, a12, a22) of A_j, shape (J, 3).
+        fixed: which coordinates lack something that a step needs, bool, shape (J, 2).
+    """
+
+    gradient: jax.Array
+    hessian: jax.Array
+    fixed: jax.Array
+
+
 class Equations(NamedTuple):
     """k equations for the quadratic model of each of J subspaces.
 

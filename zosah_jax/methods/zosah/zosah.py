@@ -11,7 +11,7 @@ from zosah_jax.blocks import BlockOrder, BlockRule, check_blocks
 from zosah_jax.checks import check_count, check_positive
 from zosah_jax.method import Batch, Method, Outcome, Problem, Stage
 from zosah_jax.methods.lengths import step_length
-from zosah_jax.methods.zosah.hessian import equations, fit_hessian
+from zosah_jax.methods.zosah.hessian import Fitted, equations, fit_hessian
 from zosah_jax.methods.zosah.lengths import forward_differences, noisy_length, sample_radius
 from zosah_jax.methods.zosah.pairs import (
     Plan,
@@ -79,20 +79,6 @@ class ZOSAHState(NamedTuple):
     cache: Cache
     hessian: jax.Array
     info: ZOSAHInfo
-
-
-class Fitted(NamedTuple):
-    """What the values say of every pair.
-
-    Attributes:
-        gradient: shape (J, 2).
-        hessian: (a11, a12, a22) of A_j, shape (J, 3).
-        fixed: which coordinates lack something that a step needs, bool, shape (J, 2).
-    """
-
-    gradient: jax.Array
-    hessian: jax.Array
-    fixed: jax.Array
 
 
 @dataclass(frozen=True, eq=False)
