@@ -21,8 +21,8 @@
 #
 # This is ten minutes of pictures for a reader who knows optax and not the paper.
 #
-# *The `.py` form of this notebook is the source; `python tests/second_stage/test_notebooks.py`, in the root of
-# the repository, writes the `.ipynb` form from it and executes it.*
+# *The `.py` form of this notebook is the source; `python tests/second_stage/test_notebooks.py`, in
+# the root of the repository, writes the `.ipynb` form from it and executes it.*
 
 # %%
 import jax

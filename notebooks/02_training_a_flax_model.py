@@ -21,8 +21,8 @@
 # You will see the one trap of networks as objectives, a training loop in Flax nnx, and what memory
 # it takes.
 #
-# *The `.py` form of this notebook is the source; `python tests/second_stage/test_notebooks.py`, in the root of
-# the repository, writes the `.ipynb` form from it and executes it.*
+# *The `.py` form of this notebook is the source; `python tests/second_stage/test_notebooks.py`, in
+# the root of the repository, writes the `.ipynb` form from it and executes it.*
 
 # %%
 import jax

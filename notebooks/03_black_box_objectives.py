@@ -21,9 +21,9 @@
 #    calibrated to noisy measurements;
 # 2. **a remote classifier**: a neural network behind HTTP, fooled through its probabilities alone.
 #
-# *The `.py` form of this notebook is the source; `python tests/second_stage/test_notebooks.py`, in the root of
-# the repository, writes the `.ipynb` form from it and executes it. It runs from a checkout, whose
-# `experiments` it borrows the two functions from.*
+# *The `.py` form of this notebook is the source; `python tests/second_stage/test_notebooks.py`, in
+# the root of the repository, writes the `.ipynb` form from it and executes it. It runs from a
+# checkout, whose `experiments` it borrows the two functions from.*
 
 # %%
 import json
@@ -41,11 +41,11 @@ import zosah_jax
 ABOVE = [str(p) for p in (Path.cwd(), *Path.cwd().parents) if (p / "experiments").is_dir()]
 sys.path += ABOVE[:1]
 
-from experiments.http_attack.client import Remote, served
-from experiments.http_attack.run import Attack, shortened
-from experiments.http_attack.server import held_out
-from experiments.reaction_kinetics.model import MINUTES, RATES, concentrations
-from experiments.reaction_kinetics.problem import MEASURED, TIMES, UNKNOWN, calibration
+from experiments.examples.http_attack.client import Remote, served
+from experiments.examples.http_attack.experiment import Attack, shortened
+from experiments.examples.http_attack.server import held_out
+from experiments.examples.reaction_kinetics.model import MINUTES, RATES, concentrations
+from experiments.examples.reaction_kinetics.problem import MEASURED, TIMES, UNKNOWN, calibration
 
 VERMILLION, GREY, BLACK = "#D55E00", "#8C8C8C", "#222222"
 plt.rcParams.update(
@@ -81,29 +81,27 @@ print(f"misfit of the first guess: {misfit(guess):.0f}, of the true ones: {misfi
 
 # %%
 line = [guess + 1e-6 * step for step in range(7)]
-level, found = zosah_jax.noise_level([misfit(x) for x in line])
+level, found = zosah_jax.host.noise_level([misfit(x) for x in line])
 print(f"{found}: the misfit is known to about {level:.0e}")
 
 # %% [markdown]
-# `minimize_blackbox` does this by itself, and spaces its probes by it. With a `log`, every value is
-# on disk as soon as it is there. The run below is stopped on the way, as a crash would, and then
-# called again with the same arguments: it goes on where it was.
+# `minimize` with a `host` does this by itself, and spaces its probes by it. With a `log`, every
+# value is on disk as soon as it is there. The run below is stopped on the way, as a crash would,
+# and then called again with the same arguments: it goes on where it was.
 
 # %%
 folder = tempfile.TemporaryDirectory()
 log = Path(folder.name) / "values.jsonl"
-options = {"bounds": (-1.5, 1.5), "log": log}
+options = {"bounds": (-1.5, 1.5), "host": zosah_jax.Host(log=log)}
 
-first = zosah_jax.minimize_blackbox(
-    misfit, guess, budget=500, callback=lambda p: p.step == 4, **options
-)
+first = zosah_jax.minimize(misfit, guess, budget=500, callback=lambda p: p.step == 4, **options)
 print(first.message, "after", first.num_evaluations, "values")
 asked = len(log.read_text().splitlines()) - 1
 
-result = zosah_jax.minimize_blackbox(misfit, guess, budget=500, **options)
+result = zosah_jax.minimize(misfit, guess, budget=500, **options)
 lines = [json.loads(line) for line in log.read_text().splitlines()[1:]]
 print(result.message, "after", result.num_evaluations, "values,", len(lines) - asked, "of them new")
-print(f"misfit {result.best_value:.3g}")
+print(f"misfit {result.value:.3g}")
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(12.5, 4.2))
@@ -122,7 +120,7 @@ times, ozone = np.geomspace(TIMES[0], MINUTES, 100), 3
 measured = np.exp(misfit.measured[:, list(MEASURED).index(ozone)])
 right.plot(TIMES, measured, "o", color=BLACK, label="measured")
 right.plot(times, simulated(guess)[:, ozone], color=GREY, label="first guess")
-right.plot(times, simulated(result.best_params)[:, ozone], color=VERMILLION, label="calibrated")
+right.plot(times, simulated(result.params)[:, ozone], color=VERMILLION, label="calibrated")
 right.set(xscale="log", yscale="log", xlabel="minutes", ylabel="ppm", title="Ozone")
 right.legend()
 plt.show()
@@ -146,10 +144,11 @@ with served() as address, Remote(address) as remote, ThreadPoolExecutor(4) as po
     for digit in (3, 5, 9):
         original = images[labels == digit][0]
         attack = Attack(remote, original, digit, weight=1.0)
-        found = zosah_jax.minimize_blackbox(
-            attack, original, budget=800, bounds=(0, 1), executor=pool, timeout=10, noise=0
+        host = zosah_jax.Host(executor=pool, timeout=10)
+        found = zosah_jax.minimize(
+            attack, original, budget=800, bounds=(0, 1), noise=0.0, host=host
         )
-        image = shortened(lambda x, d=digit: remote.margin(x, d), original, found.best_params)
+        image = shortened(lambda x, d=digit: remote.margin(x, d), original, found.params)
         image = original if image is None else image
         read = int(remote.probabilities(image).argmax())
         attacks.append((digit, original, image, read))
@@ -173,8 +172,8 @@ plt.show()
 # ## When you hold the loop yourself
 #
 # `AskTell` gives points and takes values, at any pace: tomorrow, from a queue, by hand. Values that
-# never came are None. Its state is a pytree of arrays; `save` and `load` keep it in a folder, which
-# may be opened on another machine.
+# never came are None. Its `state` is a pytree of NumPy arrays: pickle it, and set it again on
+# another day and another machine.
 
 # %%
 solver = zosah_jax.AskTell(guess, bounds=(-1.5, 1.5), noise=level)

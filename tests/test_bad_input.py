@@ -9,15 +9,19 @@ import pytest
 import zosah_jax
 import zosah_jax as peer
 from zosah_jax import (
+    as_optax,
     automatic,
     grouped,
     in_chunks,
+    methods,
     minimize,
     rspg,
     scale_by_zosah,
     sharded,
     zosah,
 )
+from zosah_jax.evaluate import autotune
+from zosah_jax.extras import zo_grasp_densities
 
 X = np.ones(4, np.float32)
 
@@ -56,8 +60,12 @@ def made(make, *args, **options):
     return lambda: make(*args, **options)
 
 
-def spent(budget, tx=None, x0=X, fun=f, **options):
-    return lambda: minimize(fun, x0, tx, budget=budget, **options)
+def spent(budget, method=None, x0=X, fun=f, **options):
+    return lambda: minimize(fun, x0, method, budget=budget, **options)
+
+
+def relu(x):
+    return jnp.maximum(x, 0)
 
 
 CASES = {
@@ -67,12 +75,38 @@ CASES = {
     "params None at the start": (started(None), ValueError, "params", "None"),
     "integer params": (started({"w": X, "n": jnp.arange(2)}), TypeError, "params", "int32", "'n'"),
     "complex params": (started(jnp.ones(2, jnp.complex64)), TypeError, "params", "complex64"),
+    "an int among params": (started({"w": X, "n": 3}), TypeError, "params", "int32", "'n'"),
+    "a name among params": (started({"w": X, "act": "relu"}), TypeError, "params", "str", "'act'"),
+    "bytes among params": (started([X, b"relu"]), TypeError, "params", "bytes", "[1]"),
+    "a function among params": (
+        started({"w": X, "act": [relu]}),
+        TypeError,
+        "params",
+        "function",
+        "['act'][0]",
+    ),
+    "a PRNG key among params": (
+        started({"w": X, "key": jax.random.key(0)}),
+        TypeError,
+        "params",
+        "key",
+        "['key']",
+    ),
     "bool params": (started([X, True]), TypeError, "params", "bool", "[1]"),
     "no leaves": (started({}), ValueError, "params", "without leaves"),
     "no elements": (started({"w": jnp.zeros((0, 3))}), ValueError, "params", "without elements"),
     "x0 None": (spent(50, x0=None), ValueError, "None"),
     "x0 of ints": (spent(50, x0=jnp.arange(3)), TypeError, "int32"),
     "x0 empty": (spent(50, x0=()), ValueError, "without leaves"),
+    "a name in x0": (spent(50, x0={"w": X, "act": "relu"}), TypeError, "params", "str", "'act'"),
+    "an int in x0": (spent(50, x0={"w": X, "n": 3}), TypeError, "params", "int32", "'n'"),
+    "a function in x0": (
+        spent(50, x0={"w": X, "act": relu}, host=zosah_jax.Host()),
+        TypeError,
+        "params",
+        "function",
+        "'act'",
+    ),
     # value_fn
     "value_fn left out": (lambda: updated(X), ValueError, "value_fn", "nothing"),
     "value_fn a number": (
@@ -146,17 +180,15 @@ CASES = {
         "'f4'",
         "positive number",
     ),
-    "floor None": (made(zosah, 1.0, eigenvalue_floor=None), TypeError, "eigenvalue_floor", "None"),
-    **{
-        name: (made(zosah, 1.0, **{name: "x"}), ValueError, name, "'x'", "'paper'", other)
-        for name, other in (
-            ("floor", "'relative'"),
-            ("cached", "'centred'"),
-            ("fit", "'joint'"),
-            ("prior", "'previous'"),
-            ("grid", "'minimal'"),
-        )
-    },
+    "reading unknown": (
+        made(zosah, 1.0, reading="x"),
+        ValueError,
+        "reading",
+        "'x'",
+        "'measured'",
+        "'paper'",
+    ),
+    "learning_rate None": (made(zosah, None), TypeError, "learning_rate", "None", "schedule"),
     # the peers
     **{
         f"{make.__name__} {name} {value}": (made(make, 1.0, **{name: value}), error, name, said)
@@ -190,7 +222,7 @@ CASES = {
         "d = 4",
     ),
     "nothing to mask": (
-        lambda: peer.zo_grasp_densities(f, X),
+        lambda: zo_grasp_densities(f, X),
         ValueError,
         "params",
         "maskable",
@@ -210,6 +242,8 @@ CASES = {
         "key",
         "(2,)",
     ),
+    "method a number": (made(as_optax, 3), TypeError, "method", "int", "zosah_jax.methods"),
+    "method its class": (made(as_optax, methods.zosah), TypeError, "method", "wanted a method"),
     "evaluator": (made(rspg, 1.0, evaluator=4), TypeError, "evaluator", "int"),
     "in_chunks 0": (made(in_chunks, 0), ValueError, "size", "0", "at least 1"),
     "in_chunks 2.0": (made(in_chunks, 2.0), TypeError, "size", "2.0", "int"),
@@ -272,10 +306,38 @@ CASES = {
         "at least 12",
         "takes 11",
     ),
-    "max_history 0": (spent(50, max_history=0), ValueError, "max_history", "0", "at least 1"),
+    "budget of 33 bits": (spent(2**32, rspg(0.1)), ValueError, "budget", "4294967296", "2**32"),
     "target a word": (spent(50, target="low"), TypeError, "target", "'low'", "number"),
-    "tx a word": (spent(50, "zosah"), TypeError, "tx", "str", "transformation"),
-    "tx of gradients": (spent(50, optax.sgd(0.1)), ValueError, "tx", "function values"),
+    "method a word": (spent(50, "zosah"), TypeError, "method", "str", "zosah_jax.methods"),
+    "method of gradients": (spent(50, optax.sgd(0.1)), TypeError, "method", "optax", "post="),
+    "noise negative": (spent(50, noise=-1.0), ValueError, "noise", "-1.0", "standard deviation"),
+    "noise infinite": (spent(50, noise=np.inf), ValueError, "noise", "inf", "standard deviation"),
+    "noise a word": (spent(50, noise="low"), TypeError, "noise", "'low'", "number"),
+    "noise to be measured": (
+        spent(50, noise="estimate"),
+        ValueError,
+        "noise",
+        "'estimate'",
+        "host",
+    ),
+    "callback no callable": (spent(50, callback=3), TypeError, "callback", "int", "callable"),
+    "post no transformation": (spent(50, rspg(0.1), post=3), TypeError, "post", "int", "optax"),
+    "host no Host": (spent(50, host=True), TypeError, "host", "bool", "zosah_jax.Host"),
+    "fun that JAX cannot trace": (
+        spent(50, fun=lambda x: float(x[0])),
+        TypeError,
+        "fun",
+        "trace",
+        "host=zosah_jax.Host()",
+    ),
+    "fun of NumPy": (
+        spent(50, fun=lambda x: np.asarray(x).sum()),
+        TypeError,
+        "fun",
+        "trace",
+        "host=zosah_jax.Host()",
+    ),
+    "no candidates": (lambda: autotune(f, X, candidates={}), ValueError, "candidates", "none"),
     "key a word": (spent(50, key="i4"), TypeError, "key", "'i4'", "int or a typed key"),
 }
 

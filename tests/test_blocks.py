@@ -7,9 +7,9 @@ import optax
 import pytest
 
 import zosah_jax
-from zosah_jax.blocks import block_at
-from zosah_jax.params import dimension
-from zosah_jax.sah.subspaces import draw_in_block
+from zosah_jax.blocks import block_at, split_blocks
+from zosah_jax.methods.zosah.subspaces import draw_in_block
+from zosah_jax.pytree import dimension
 
 PARAMS = {
     "a": {"kernel": jnp.zeros((3, 4)), "bias": jnp.zeros(4)},
@@ -19,16 +19,16 @@ PARAMS = {
 
 
 def test_layers_leaves_functions_and_names():
-    layers = zosah_jax.split_blocks(PARAMS)
+    layers = split_blocks(PARAMS)
     assert layers.names == ("['a']", "['b']", "['c']")
     assert layers.leaves == ((0, 1), (2, 3), (5,))
     assert layers.sizes == (16, 21, 2)
-    joined = zosah_jax.split_blocks(PARAMS, at_least=4)  # the last layer is too small
+    joined = split_blocks(PARAMS, at_least=4)  # the last layer is too small
     assert joined.sizes == (16, 23)
-    assert zosah_jax.split_blocks(PARAMS, "leaf").sizes == (4, 12, 1, 20, 2)
-    kernels = zosah_jax.split_blocks(PARAMS, lambda path: "k" if "kernel" in path else "rest")
+    assert split_blocks(PARAMS, "leaf").sizes == (4, 12, 1, 20, 2)
+    kernels = split_blocks(PARAMS, lambda path: "k" if "kernel" in path else "rest")
     assert dict(zip(kernels.names, kernels.sizes, strict=True)) == {"rest": 7, "k": 32}
-    named = zosah_jax.split_blocks(PARAMS, {"a": "x", "b": "y", "c": "x"})
+    named = split_blocks(PARAMS, {"a": "x", "b": "y", "c": "x"})
     assert named.sizes == (18, 21)
     assert sum(named.sizes) == dimension(PARAMS)
 
@@ -48,7 +48,7 @@ def test_orders(order):
 
 
 def test_a_block_is_swept_without_replacement():
-    blocks = zosah_jax.split_blocks(PARAMS, at_least=4)
+    blocks = split_blocks(PARAMS, at_least=4)
     draw = jax.jit(
         jax.vmap(
             lambda n: draw_in_block(

@@ -228,7 +228,7 @@ def test_under_vmap_a_lane_is_and_counts_what_it_would_be_alone(name, x64):
 
 
 def test_vmap_over_seeds_alone(x64):
-    f, run, alone = counted("rspg")
+    _, run, alone = counted("rspg")
     keys = jax.random.split(jax.random.key(1), 3)
     x0 = jnp.full(D, 0.6)
     over_seeds = jax.vmap(run, in_axes=(None, 0, None))(x0, keys, 0.5)

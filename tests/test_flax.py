@@ -14,8 +14,8 @@ from flax import nnx
 
 import zosah_jax
 from zosah_jax.integrations.flax import TrainState, train_step, update_statistics, value_fn
-from zosah_jax.params import Address
 from zosah_jax.probes import CoordinateProbes
+from zosah_jax.pytree import Address
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(16, 3)), jnp.float32)
 Y = jnp.sum(X, axis=1, keepdims=True)
@@ -62,7 +62,7 @@ def test_value_is_pure_and_the_model_untouched():
     assert float(loss_fn(model, X, Y)) != float(values[0])  # and the next does not: a new mask
 
 
-@pytest.mark.parametrize("evaluator", [zosah_jax.one_by_one(), zosah_jax.all_at_once()])
+@pytest.mark.parametrize("evaluator", [zosah_jax.one_by_one(), zosah_jax.evaluate.all_at_once()])
 def test_probes_of_a_step_have_common_random_numbers(evaluator):
     model = Net(nnx.Rngs(0))
     params = nnx.as_pure(nnx.state(model, nnx.Param))
@@ -102,11 +102,13 @@ def test_statistics_and_counters_move_on_once_a_step():
     jax.tree.map(np.testing.assert_array_equal, params, after)
 
 
-@pytest.mark.parametrize("method", ["zosah", "rspg"])
+@pytest.mark.parametrize(
+    "method", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in ("zosah", "rspg")]
+)
 def test_nnx_model_trains_and_compiles_once(method):
     model = Net(nnx.Rngs(0))
     rate, options = {"zosah": (0.5, {}), "rspg": (0.02, {"num_directions": 8})}[method]
-    tx = optax.chain(zosah_jax.METHODS[method](rate, **options))
+    tx = optax.chain(getattr(zosah_jax, method)(rate, **options))
     optimizer = nnx.Optimizer(model, tx, wrt=nnx.Param)
     calls = []
 
@@ -149,10 +151,12 @@ def linen_state(tx):
     return TrainState.create_from(variables, apply_fn=LINEN.apply, tx=tx, key=3)
 
 
-@pytest.mark.parametrize("method", ["zosah", "rspg"])
+@pytest.mark.parametrize(
+    "method", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in ("zosah", "rspg")]
+)
 def test_linen_model_trains_and_compiles_once(method):
     rate, options = {"zosah": (0.5, {}), "rspg": (0.02, {"num_directions": 8})}[method]
-    state = linen_state(zosah_jax.METHODS[method](rate, **options))
+    state = linen_state(getattr(zosah_jax, method)(rate, **options))
     step = jax.jit(lambda state, x, y: state.train_step(linen_loss, x, y))
     first, loss = step(state, X, Y)
     after = first
@@ -214,7 +218,7 @@ BAD = {
     ),
     "no optimizer": (
         TypeError,
-        "optimizer: got GradientTransformationExtraArgs, wanted an nnx.Optimizer",
+        "optimizer: got MethodTransformation, wanted an nnx.Optimizer",
         lambda: train_step(Net(nnx.Rngs(0)), zosah_jax.zosah(1.0), loss_fn, X, Y),
     ),
     "no params": (

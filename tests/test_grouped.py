@@ -10,9 +10,10 @@ import pytest
 from jax import lax
 
 import zosah_jax
-from zosah_jax.grouped.evaluator import make_objective_plan, trace_objective
-from zosah_jax.params import Address, add_at
+from zosah_jax.evaluate import autotune
+from zosah_jax.evaluate.grouped.evaluator import make_objective_plan, program_of
 from zosah_jax.probes import CoordinateProbes, DirectionProbes
+from zosah_jax.pytree import Address, add_at
 
 
 @pytest.fixture(autouse=True)
@@ -196,7 +197,7 @@ def test_what_comes_before_a_leaf_is_not_done_again():
         return x.sum()
 
     params = [normal(n, 4, 4) for n in range(4)]
-    plan = make_objective_plan(trace_objective(f, params), params)
+    plan = make_objective_plan(program_of(f, params), params)
     assert len(plan.groups) == 8  # a stage and a group of its own for each
     program = jax.make_jaxpr(lambda p: zosah_jax.grouped()(f, p, probes_of(params)))(params)
     done = operations(program.jaxpr)
@@ -208,7 +209,7 @@ def test_what_comes_before_a_leaf_is_not_done_again():
 def test_only_the_feature_that_changes_is_normalised():
     """A change of one feature stays one until features mix."""
     f, params = OBJECTIVES["residual"]
-    program = trace_objective(f, params)
+    program = program_of(f, params)
     evaluate = zosah_jax.grouped(max_groups=100)
     shapes = []
 
@@ -342,11 +343,11 @@ def test_automatic_groups_what_is_worth_it_and_fits():
 
 
 def test_autotune_measures_every_candidate_and_says_which_is_best():
-    tuned = zosah_jax.autotune(*OBJECTIVES["perceptron"], num_probes=3, repeats=1)
+    tuned = autotune(*OBJECTIVES["perceptron"], num_probes=3, repeats=1)
     assert tuned.seconds[tuned.name] == min(tuned.seconds.values())
     assert np.isfinite(list(tuned.seconds.values())).all()
     with pytest.raises(ValueError, match="candidates: got none"):
-        zosah_jax.autotune(*OBJECTIVES["perceptron"], candidates={})
+        autotune(*OBJECTIVES["perceptron"], candidates={})
 
 
 def test_addressed_entries_are_those_that_move():

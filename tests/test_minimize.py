@@ -465,7 +465,7 @@ def test_an_update_traces_the_objective_once(name):
     assert len(traced) == 1
 
 
-# --- keys, chains, transformations of the run ------------------------------------------------------
+# --- keys, chains, transformations of the run -----------------------------------------------------
 
 
 def test_key_replaces_the_methods_own():
@@ -517,7 +517,7 @@ def test_a_chain_is_refused_and_told_of_post():
         "gradients": optax.sgd(0.1),
     }
     for tx in chains.values():
-        with pytest.raises(TypeError, match="method: got an optax chain or wrapper, wanted.*post="):
+        with pytest.raises(TypeError, match=r"method: got an optax chain or wrapper, wanted.*post="):
             minimize(bowl, X0, tx, budget=101)
 
 

@@ -1,12 +1,23 @@
+"""Coordinates: how they are permuted, drawn, addressed, read and moved."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
-from zosah_jax.params import Address, address_of
+from zosah_jax.methods.zosah.subspaces import draw_pairs
 from zosah_jax.permutation import permute
-from zosah_jax.sah.subspaces import draw_subspaces
+from zosah_jax.pytree import (
+    Address,
+    _within,
+    add_at,
+    address_of,
+    gather,
+    place_of,
+    widen,
+    working_dtype,
+)
 
 ERROR_RATE = 1e-6  # of each statistical test, were the seeds drawn anew
 
@@ -54,7 +65,7 @@ def test_pairs_are_as_frequent_as_each_other():
 def drawn(key, d, m, periods):
     """Coordinates of each period, shape (periods, m)."""
     x = jax.ShapeDtypeStruct((d,), jnp.float32)
-    draw = jax.vmap(lambda number: draw_subspaces(key, number, x, m))
+    draw = jax.vmap(lambda number: draw_pairs(key, number, x, m))
     address = draw(jnp.arange(periods, dtype=jnp.int32))
     assert address.index.shape == (periods, m // 2, 2)
     return np.asarray(address.index, int).reshape(periods, m)
@@ -78,7 +89,7 @@ def test_a_sweep_visits_every_coordinate(d, m):
 def test_drawing_costs_the_same_whatever_the_number_of_parameters():
     def program(d):
         x = jax.ShapeDtypeStruct((d,), jnp.float32)
-        draw = jax.make_jaxpr(lambda key, number: draw_subspaces(key, number, x, 2))
+        draw = jax.make_jaxpr(lambda key, number: draw_pairs(key, number, x, 2))
         return str(draw(jax.random.key(0), jnp.array(3, jnp.int32)))
 
     small, large = program(1000), program(2**32 - 1)
@@ -89,6 +100,7 @@ def test_drawing_costs_the_same_whatever_the_number_of_parameters():
 def test_addresses_follow_the_order_of_the_leaves():
     params = {"a": jnp.zeros((2, 3)), "b": jnp.zeros(()), "c": jnp.zeros(0), "d": jnp.zeros(4)}
     address = address_of(params, jnp.arange(11, dtype=jnp.uint32))
+    np.testing.assert_array_equal(place_of(params, address), np.arange(11))
     assert address.leaf.tolist() == [0] * 6 + [1] + [3] * 4
     assert address.index.tolist() == [0, 1, 2, 3, 4, 5, 0, 0, 1, 2, 3]
 
@@ -103,3 +115,63 @@ def test_addresses_beyond_31_bits():
     assert address.index.tolist() == [2**31 + 4, 0, 0, 2**31 - 21]
     with pytest.raises(ValueError, match=r"params: got 4294967296 .*wanted fewer"):
         address_of([jax.ShapeDtypeStruct((2**32,), jnp.float32)], places)
+
+
+# --- reading and moving what is addressed ---------------------------------------------------------
+
+TREE = {"m": np.arange(6, dtype=np.float32).reshape(2, 3), "s": np.float32(7), "v": np.ones((1, 4))}
+
+
+def tree():
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), TREE)
+
+
+def test_gather_and_add_at_are_those_of_the_raveled_tree():
+    params = tree()
+    flat, unravel = jax.flatten_util.ravel_pytree(params)
+    places = jnp.array([[9, 0], [6, 4], [7, 10]], jnp.uint32)
+    address = address_of(params, places)
+    np.testing.assert_array_equal(gather(params, address), flat[places])
+    amounts = jnp.arange(1.0, 7.0).reshape(3, 2)
+    moved = add_at(params, address, amounts)
+    expected = unravel(flat.at[places].add(amounts))
+    jax.tree.map(np.testing.assert_array_equal, moved, expected)
+    np.testing.assert_array_equal(gather(moved, address), flat[places] + amounts)
+    back = add_at(moved, address, -amounts)
+    jax.tree.map(np.testing.assert_array_equal, back, params)
+
+
+def test_a_coordinate_that_is_named_twice_moves_twice():
+    params = tree()
+    address = address_of(params, jnp.array([6, 6, 1, 1], jnp.uint32))
+    moved = add_at(params, address, jnp.ones(4))
+    assert moved["s"] == 9
+    assert moved["m"][0, 1] == 3
+
+
+def test_leaves_keep_their_dtypes_and_differences_are_wide(x64):
+    params = {"a": jnp.ones(2, jnp.bfloat16), "b": jnp.ones((), jnp.float32), "c": jnp.ones(1)}
+    assert working_dtype(params) == jnp.float64
+    assert working_dtype({"a": params["a"]}) == jnp.float32
+    address = address_of(params, jnp.arange(4, dtype=jnp.uint32))
+    assert gather(params, address).dtype == jnp.float64
+    moved = add_at(params, address, jnp.ones(4))
+    assert jax.tree.map(lambda x: x.dtype, moved) == jax.tree.map(lambda x: x.dtype, params)
+    wide = jax.tree.map(lambda leaf: leaf.dtype.name, widen(params))
+    assert wide == {"a": "float32", "b": "float32", "c": "float64"}
+
+
+def test_leaves_without_elements_are_passed_over():
+    params = {"a": jnp.zeros((0, 2)), "b": jnp.arange(3.0), "c": jnp.zeros(0)}
+    address = address_of(params, jnp.array([2, 0], jnp.uint32))
+    np.testing.assert_array_equal(gather(params, address), [2, 0])
+    np.testing.assert_array_equal(add_at(params, address, jnp.ones(2))["b"], [1, 1, 3])
+
+
+def test_places_within_a_leaf_beyond_31_bits():
+    shape, places = (3, 40_000, 35_000), [2**31 - 1, 2**31, 4_199_999_999]
+    address = Address(jnp.zeros(3, jnp.int32), jnp.asarray(places, jnp.uint32))
+    here, found = _within(address, 0, shape)
+    np.testing.assert_array_equal(found, np.unravel_index(places, shape))
+    assert here.all()
+    assert not _within(address, 1, shape)[0].any()

@@ -83,6 +83,12 @@ def updates_of(method: Method, outcome: Outcome, params: Params) -> Params:
     return jax.tree.map(finite, step, params)
 
 
+def check_post(post: Any) -> None:
+    """Refuse what is neither an optax transformation nor None."""
+    if post is not None and not isinstance(post, optax.GradientTransformation):
+        raise TypeError(f"post: got {type(post).__name__}, wanted an optax transformation or None.")
+
+
 class After(NamedTuple):
     """What comes after a method's direction; static.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import jaxpr_as_fun
+from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from zosah_jax.checks import is_typed_key
 
@@ -28,7 +28,8 @@ def switch(index: jax.Array, branches: Sequence[Branch], *operands: Any) -> Any:
     """
     if len(branches) == 1:
         return branches[0](*operands)
-    flat = _Flat(branches, operands)
+    leaves, in_tree = jax.tree.flatten(operands)
+    flat, consts = _Flat.of(branches, in_tree, leaves)
 
     def alone(index: jax.Array, consts: Any, leaves: Any) -> list[Any]:
         return jax.lax.switch(index, flat.runs(consts), *leaves)
@@ -46,7 +47,7 @@ def switch(index: jax.Array, branches: Sequence[Branch], *operands: Any) -> Any:
             found = jax.lax.cond(jnp.any(here), taken, lambda found: found, found)
         return found
 
-    return flat.result(_with_lanes(alone, in_lanes)(index, flat.consts, flat.leaves))
+    return flat.result(_with_lanes(alone, in_lanes)(index, consts, leaves))
 
 
 def _select(here: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
@@ -68,12 +69,22 @@ def _with_lanes(alone: Branch, in_lanes: Branch) -> Branch:
 
 
 class _Flat:
-    """Branches as functions of arrays alone: what they close over is hoisted into arguments."""
+    """Branches as functions of arrays alone: what they close over is hoisted into arguments.
 
-    def __init__(self, branches: Sequence[Branch], operands: Any) -> None:
-        self.leaves, in_tree = jax.tree.flatten(operands)
+    It holds no array: what is compiled refers to it, and would keep traced values alive.
+    """
+
+    def __init__(self) -> None:
+        self._jaxprs: list[Any] = []
         self._out_tree: Any = None
         self._keys: list[Any] = []
+
+    @classmethod
+    def of(
+        cls, branches: Sequence[Branch], in_tree: Any, leaves: list[Any]
+    ) -> "tuple[_Flat, list[list[Any]]]":
+        """The branches, and what each of them closes over."""
+        self = cls()
 
         def flattened(branch: Branch) -> Branch:
             def run(*leaves: jax.Array) -> list[jax.Array]:
@@ -84,11 +95,12 @@ class _Flat:
 
             return run
 
-        self._closed = [jax.make_jaxpr(flattened(branch))(*self.leaves) for branch in branches]
-        self.consts = [closed.consts for closed in self._closed]
+        closed = [jax.make_jaxpr(flattened(branch))(*leaves) for branch in branches]
+        self._jaxprs = [part.jaxpr for part in closed]
+        return self, [list(part.consts) for part in closed]
 
     def _run(self, number: int, consts: list[Any], leaves: Any) -> list[Any]:
-        return jaxpr_as_fun(self._closed[number].replace(consts=consts))(*leaves)
+        return jaxpr_as_fun(ClosedJaxpr(self._jaxprs[number], consts))(*leaves)
 
     def runs(self, consts: list[list[Any]]) -> list[Branch]:
         """The branches, of the leaves."""

@@ -213,7 +213,8 @@ def _loop(plan: Plan, sizes: tuple[int, ...], objective: Objective, inputs: Inpu
         assert position is not None
         ended = run.status == int(Status.RUNNING)
         status = jnp.where(ended, int(Status.BUDGET_SPENT), run.status).astype(jnp.int32)
-        return run._replace(status=status), position[1]
+        value = position[1]
+        return run._replace(status=status), jnp.where(jnp.isfinite(value), value, jnp.nan)
     return _last_value(method, objective, inputs, run)
 
 

@@ -12,7 +12,7 @@ import optax
 
 from zosah_jax.bounds import bounds_of, projected
 from zosah_jax.checks import check_count, check_number, typed_key
-from zosah_jax.drive import After
+from zosah_jax.drive import After, check_post
 from zosah_jax.evaluate.automatic import automatic
 from zosah_jax.faces import jitted
 from zosah_jax.faces.host import run as host_run
@@ -120,6 +120,7 @@ def minimize(
         check_number("target", target)
     check_noise(noise)
     check_callback(callback)
+    check_post(post)
     x0 = as_params(x0)
     if host is not None:
         if not isinstance(host, Host):

@@ -26,7 +26,7 @@ class Info(NamedTuple):
     """What was seen at the last update; nothing depends on it.
 
     Attributes:
-        base_value: value of the objective at the parameters before the update, scalar; NaN before
+        base_value: value of the objective at the parameters before the update, scalar; inf before
             the first.
         num_missing: how many values of the update were not finite, int32.
     """
@@ -116,7 +116,7 @@ def as_optax(
 def _direction(method: Method, evaluator: Evaluator) -> optax.GradientTransformationExtraArgs:
     def init(params: Params) -> ZerothOrderState:
         check_params(params)
-        info = Info(jnp.full((), jnp.nan, working_dtype(params)), jnp.zeros((), jnp.int32))
+        info = Info(jnp.full((), jnp.inf, working_dtype(params)), jnp.zeros((), jnp.int32))
         state = method.init(params, typed_key(method.key))
         return ZerothOrderState(state, jnp.zeros((), jnp.uint32), info)
 

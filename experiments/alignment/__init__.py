@@ -1,1 +1,0 @@
-"""How much of the gradient the subspaces of zeroth-order methods hold, along a run."""

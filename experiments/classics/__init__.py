@@ -1,1 +1,0 @@
-"""ZO-PQN, L-BFGS-B and BFGS on the classic test functions of smooth optimisation."""

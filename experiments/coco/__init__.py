@@ -1,1 +1,0 @@
-"""The BBOB suite of COCO: ECDFs of ZO-PQN, L-BFGS-B, COBYQA and CMA-ES, with restarts."""

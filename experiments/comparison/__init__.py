@@ -1,1 +1,0 @@
-"""Every method of the library on the published comparison's data, with equal tuning."""

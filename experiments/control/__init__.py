@@ -1,1 +1,0 @@
-"""Tuning a controller in a simulation."""

@@ -1,1 +1,0 @@
-"""Values that ZO-PQN needs against SciPy's minimisers: what a user would pick instead."""

@@ -1,1 +1,0 @@
-"""A small language model, fine-tuned by forward passes alone."""

@@ -1,1 +1,0 @@
-"""Attacking a classifier over HTTP."""

@@ -1,1 +1,0 @@
-"""The main job: ZO-SAH and RSPG on logistic regression."""

@@ -1,1 +1,0 @@
-"""What each open point of the paper changes, one option at a time."""

@@ -1,1 +1,0 @@
-"""What a value costs by each evaluator, and what the library adds to it."""

@@ -1,1 +1,0 @@
-"""Calibrating a reaction-kinetics model."""

@@ -1,1 +1,0 @@
-"""ZO-SAH against DeepZero on a ResNet, with equal tuning."""

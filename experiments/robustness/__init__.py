@@ -1,1 +1,0 @@
-"""Crashes, failures, noise, slowness."""

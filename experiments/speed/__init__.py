@@ -1,1 +1,0 @@
-"""What a value of a network costs, and what does not grow with it."""

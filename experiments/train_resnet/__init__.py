@@ -1,1 +1,0 @@
-"""Image classifiers trained from values alone."""

@@ -1,0 +1,163 @@
+"""JAX's strict modes, in which users look for faults of their own, and platforms not at hand."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import zosah_jax
+from zosah_jax.checks import is_typed_key
+from zosah_jax.faces.transformation import zeroth_order_states
+from zosah_jax.methods import METHODS
+
+of_every_method = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in METHODS]
+)
+CENTRE = np.arange(4.0, dtype=np.float32)
+
+
+def bowl(x):
+    return jnp.sum((x - jnp.asarray(CENTRE, x.dtype)) ** 2)
+
+
+def make(name):
+    return getattr(zosah_jax, name)(0.1)
+
+
+def update(tx, x, state, f=bowl):
+    updates, state = tx.update(x, state, x, value_fn=f)
+    return optax.apply_updates(x, updates), state
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in ("zosah", "zopqn", "mezo")],
+)
+@pytest.mark.parametrize("what", ["update", "minimize", "vmap"])
+def test_no_traced_value_leaks(name, what):
+    tx, x = make(name), jnp.zeros(4)
+
+    def run(x):
+        return zosah_jax.minimize(bowl, x, tx, budget=60)
+
+    with jax.checking_leaks():
+        if what == "update":
+            jax.jit(functools.partial(update, tx)).lower(x, tx.init(x))
+        elif what == "minimize":
+            run(x)
+        else:
+            jax.jit(jax.vmap(run)).lower(jnp.zeros((2, 4)))
+
+
+@of_every_method
+def test_nothing_is_nan_where_no_value_is(name):
+    """Under `jax_debug_nans` a run goes on until a value of the user's own is NaN."""
+    with jax.debug_nans(True):
+        tx, x = make(name), jnp.zeros(4)
+        state, step = tx.init(x), jax.jit(functools.partial(update, tx))
+        for _ in range(2):
+            x, state = step(x, state)
+    (seen,) = zeroth_order_states(state)
+    assert np.isfinite(seen.info.base_value)
+    assert zosah_jax.num_evaluations(state) > 2
+    assert bowl(x) != bowl(jnp.zeros(4))
+
+
+@of_every_method
+@pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
+def test_an_update_lowers_for_accelerators(name, x64):
+    with jax.enable_x64(x64):
+        tx, x = make(name), jnp.zeros(4, float if x64 else jnp.float32)
+
+        def step(x):
+            x, state = update(tx, x, tx.init(x))
+            leaves = jax.tree.leaves(state)
+            return x, [jax.random.key_data(leaf) if is_typed_key(leaf) else leaf for leaf in leaves]
+
+        exported = jax.export.export(jax.jit(step), platforms=["cuda", "tpu"])(x)
+        assert exported.platforms == ("cuda", "tpu")
+        assert exported.out_avals[0].dtype == x.dtype
+
+
+@of_every_method
+@pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
+def test_no_dtype_is_promoted_by_chance(name, x64):
+    """Leaves of any dtype, in JAX's strict and in its standard way; the state is alike in both."""
+    with jax.enable_x64(x64):
+        x = {
+            "half": jnp.zeros((), jnp.float16),
+            "brain": jnp.zeros((1, 2), jnp.bfloat16),
+            "single": jnp.zeros(2, jnp.float32),
+            "default": jnp.zeros(3, float if x64 else jnp.float32),
+        }
+
+        def f(x):
+            parts = [jnp.sum((leaf.astype(jnp.float32) - 1) ** 2) for leaf in jax.tree.leaves(x)]
+            return sum(parts[1:], parts[0])
+
+        tx, seen = make(name), []
+        for promotion, ranks in (("strict", "raise"), ("standard", "allow")):
+            with jax.numpy_dtype_promotion(promotion), jax.numpy_rank_promotion(ranks):
+                state = jax.eval_shape(tx.init, x)
+                out = jax.eval_shape(functools.partial(update, tx, f=f), x, state)
+                assert describe(out) == describe((x, state))
+                seen.append(describe(out))
+        assert seen[0] == seen[1]
+        assert not any(jnp.result_type(leaf) == jnp.bfloat16 for leaf in jax.tree.leaves(state))
+
+
+def describe(tree):
+    return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]
+
+
+@of_every_method
+def test_minimize_is_strict_too(name):
+    """In two stages of a run: what the loop carries, and what it returns."""
+    x = {"brain": jnp.zeros((1, 2), jnp.bfloat16), "single": jnp.zeros(3)}
+
+    def run(x):
+        return zosah_jax.minimize(
+            lambda x: bowl(jnp.append(x["single"], x["brain"][0, 0])), x, make(name), budget=99
+        )
+
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        out = jax.eval_shape(run, x)
+    assert describe(out.last_params) == describe(x)
+    assert {leaf.dtype for leaf in jax.tree.leaves(out.params)} == {jnp.dtype("float32")}
+
+
+@pytest.mark.parametrize("name", [pytest.param("zosah", marks=pytest.mark.xdist_group("zosah"))])
+def test_without_jit_it_is_the_same_run(name):
+    x0 = np.zeros(4, np.float32)
+    ends = []
+    for mode in (functools.partial(jax.disable_jit, False), jax.disable_jit):
+        with mode():
+            ends.append(zosah_jax.minimize(bowl, x0, make(name), budget=10))
+    assert ends[0].num_evaluations == ends[1].num_evaluations
+    np.testing.assert_allclose(ends[0].params, ends[1].params, rtol=1e-2)
+    assert ends[1].value < bowl(x0)
+
+
+def test_the_host_runs_in_strict_modes():
+    def on_the_host(x):
+        return float(((x - CENTRE) ** 2).sum())
+
+    for mode in (
+        functools.partial(jax.numpy_dtype_promotion, "strict"),
+        functools.partial(jax.numpy_rank_promotion, "raise"),
+        functools.partial(jax.debug_nans, True),
+    ):
+        with mode():
+            out = zosah_jax.minimize(
+                on_the_host,
+                np.zeros(4),
+                zosah_jax.methods.zosah(),
+                budget=40,
+                host=zosah_jax.Host(),
+                noise=0.0,
+            )
+        assert out.value < 1e-3
+        assert not jax.config.jax_enable_x64
