@@ -517,7 +517,9 @@ def test_a_chain_is_refused_and_told_of_post():
         "gradients": optax.sgd(0.1),
     }
     for tx in chains.values():
-        with pytest.raises(TypeError, match=r"method: got an optax chain or wrapper, wanted.*post="):
+        with pytest.raises(
+            TypeError, match=r"method: got an optax chain or wrapper, wanted.*post="
+        ):
             minimize(bowl, X0, tx, budget=101)
 
 
@@ -608,7 +610,25 @@ def test_a_callback_stops_the_run_by_true_or_stop_iteration():
         out = minimize(bowl, X0, RSPG, budget=42, callback=lambda p, truthy=truthy: truthy)
         assert out.status is Status.BUDGET_SPENT
     assert jitted._program.cache_info().misses == before  # a callback is not compiled for
-    assert not jitted._CALLBACKS
+    assert not jitted._CALLERS
+
+
+def test_what_a_callback_raises_comes_through():
+    def broken(progress):
+        if progress.step == 2:
+            raise KeyError("mine")
+
+    told = []
+    for error, callback in ((KeyError, broken), (KeyboardInterrupt, interrupted)):
+        with pytest.raises(error):
+            minimize(bowl, X0, RSPG, budget=42, callback=callback)
+    assert not jitted._CALLERS
+    minimize(bowl, X0, RSPG, budget=11, callback=told.append)  # and the next run is none the worse
+    assert len(told) == 5
+
+
+def interrupted(progress):
+    raise KeyboardInterrupt
 
 
 def test_a_callback_is_not_told_of_batches_that_move_nothing():

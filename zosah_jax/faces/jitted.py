@@ -116,13 +116,16 @@ def run(
     """Minimise a traceable function; see `minimize`."""
     if callback is None:
         return _run(fun, plan, inputs, budget, has_target)
-    ticket = next(_TICKETS)
-    _CALLBACKS[ticket] = callback
+    ticket, caller = next(_TICKETS), _Caller(callback)
+    _CALLERS[ticket] = caller
     try:
         inputs = inputs._replace(ticket=jnp.asarray(ticket, jnp.uint32))
-        return jax.block_until_ready(_run(fun, plan, inputs, budget, has_target))
+        result = jax.block_until_ready(_run(fun, plan, inputs, budget, has_target))
     finally:
-        del _CALLBACKS[ticket]
+        del _CALLERS[ticket]
+    if caller.error is not None:
+        raise caller.error
+    return result
 
 
 def _run(
@@ -289,7 +292,23 @@ def _taken(plan: Plan, inputs: Inputs, run: _Run, found: _Found, moved: Any) -> 
 
 # --- callbacks ------------------------------------------------------------------------------------
 
-_CALLBACKS: dict[int, Callback] = {}
+
+class _Caller:
+    """A callback; what it raises stops the run, and is raised again when the run has ended."""
+
+    def __init__(self, callback: Callback) -> None:
+        self.callback = callback
+        self.error: BaseException | None = None
+
+    def says_stop(self, progress: Progress) -> bool:
+        try:
+            return says_stop(self.callback, progress)
+        except BaseException as error:  # within XLA, it would end as one of XLA's
+            self.error = error
+            return True
+
+
+_CALLERS: dict[int, _Caller] = {}
 _TICKETS = itertools.count(1)
 
 
@@ -299,7 +318,7 @@ def _called_back(ticket: jax.Array, run: _Run, value: jax.Array, skipped: jax.Ar
     def call(ticket: Any, step: Any, params: Any, best: Any, last: Any, value: Any, n: Any) -> Any:
         own = [jax.tree.map(np.array, tree) for tree in (params, last)]
         progress = Progress(int(step), own[0], float(best), own[1], float(value), int(n))
-        return np.asarray(says_stop(_CALLBACKS[int(ticket)], progress))
+        return np.asarray(_CALLERS[int(ticket)].says_stop(progress))
 
     told = (run.steps, run.best_params, run.best_value, run.params, value, run.num_evaluations)
     return jax.lax.cond(
