@@ -25,7 +25,7 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 
 @pytest.fixture(autouse=True, scope="module")
 def compiled_code_is_let_go():
-    """A process may hold 65,530 pieces of memory on Linux; the suite compiles some thousand programs."""
+    """A process may hold 65,530 pieces of memory on Linux; the suite compiles 1,000 programs."""
     yield
     jax.clear_caches()
 
@@ -36,7 +36,7 @@ def x64():
         yield
 
 
-# --- how the suite is shared out, and what it takes ------------------------------------------------
+# --- how the suite is shared out, and what it takes -----------------------------------------------
 
 _SECONDS: Counter = Counter()
 

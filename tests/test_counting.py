@@ -11,7 +11,6 @@ import pytest
 import zosah_jax
 from zosah_jax import Status, methods
 from zosah_jax.evaluate import all_at_once
-from zosah_jax.faces.compiling import quick_options
 from zosah_jax.faces.transformation import zeroth_order_states
 from zosah_jax.method import exact_problem, values_per_stage
 from zosah_jax.methods import METHODS
@@ -21,7 +20,6 @@ from zosah_jax.switch import switch
 from zosah_jax.transforms import fill_masked
 
 D = 5
-jit = functools.partial(jax.jit, compiler_options=quick_options())  # little is computed here
 EVALUATORS = {
     "automatic": zosah_jax.automatic(),
     "one by one": zosah_jax.one_by_one(),
@@ -54,7 +52,7 @@ class Counter:
 
 
 def stepper(tx, f):
-    return jit(lambda x, state: tx.update(None, state, x, value_fn=f))
+    return jax.jit(lambda x, state: tx.update(None, state, x, value_fn=f))
 
 
 @pytest.mark.parametrize("evaluator", EVALUATORS)
@@ -118,7 +116,7 @@ def test_scan_and_vmapped_update_with_equal_and_unequal_step_counters():
 
     state = tx.init(x[0])
     many = jax.tree.map(lambda leaf: jnp.stack([leaf] * 3), state)
-    one = jit(jax.vmap(steps(1)))
+    one = jax.jit(jax.vmap(steps(1)))
     ahead = []
     for cost in (6, 3, 3, 6):
         before, many = f.calls(), one(many, x)
@@ -137,7 +135,7 @@ def test_scan_and_vmapped_update_with_equal_and_unequal_step_counters():
 
     # the state unbatched, the parameters batched
     before = f.calls()
-    after = jit(jax.vmap(steps(4), in_axes=(None, 0)))(state, x)
+    after = jax.jit(jax.vmap(steps(4), in_axes=(None, 0)))(state, x)
     assert zosah_jax.num_evaluations(after).tolist() == [6 + 3 + 3 + 6] * 3
     assert f.calls() - before == 3 * 18
 
@@ -182,7 +180,7 @@ def counted(name):
     def run(x0, key, target):
         return zosah_jax.minimize(f, x0, tx, budget=61, target=target, key=key)
 
-    return f, run, jit(run)
+    return f, run, jax.jit(run)
 
 
 @of_every_method
@@ -207,7 +205,7 @@ def test_under_vmap_a_lane_is_and_counts_what_it_would_be_alone(name, x64):
     targets = jnp.array([0.5, 0.5, -1.0])
     keys = jax.random.split(jax.random.key(1), 3)
     seen = f.calls()
-    batch = jit(jax.vmap(run, in_axes=(0, 0, 0)))(x0, keys, targets)
+    batch = jax.jit(jax.vmap(run, in_axes=(0, 0, 0)))(x0, keys, targets)
     calls = f.calls() - seen
     assert len(set(batch.num_evaluations.tolist())) > 1
     assert batch.status.tolist()[::2] == [Status.TARGET_REACHED, Status.BUDGET_SPENT]
@@ -260,7 +258,7 @@ def test_two_transformations_are_counted_together():
     def objective(p):
         return f(jnp.concatenate([p["x"], p["y"]]))
 
-    step = jit(lambda p, s: tx.update(p, s, p, value_fn=fill_masked(objective, params)))
+    step = jax.jit(lambda p, s: tx.update(p, s, p, value_fn=fill_masked(objective, params)))
     state = tx.init(params)
     for _ in range(2):
         _, state = step(params, state)
@@ -281,7 +279,7 @@ def test_count_is_an_int_exact_to_32_bits_and_of_a_batch_an_array():
         counts = zosah_jax.num_evaluations((both, optax.EmptyState()))
         assert counts.tolist() == [start + 5] * 2
         assert zosah_jax.num_evaluations((state, first, state)) == 2 * (start + 5)
-        traced = jit(zosah_jax.num_evaluations)(state)
+        traced = jax.jit(zosah_jax.num_evaluations)(state)
         assert traced.dtype == jnp.uint32
         assert int(traced) == start + 5
 
@@ -335,8 +333,8 @@ def same(one, other):
 
 def test_switch_is_lax_switch_and_runs_one_branch():
     branches, key = Branches(), jax.random.key(3)
-    run = jit(lambda n, x, key: switch(n, branches.of(2.0), x, key))
-    plain = jit(lambda n, x, key: jax.lax.switch(n, Branches().of(2.0), x, key))
+    run = jax.jit(lambda n, x, key: switch(n, branches.of(2.0), x, key))
+    plain = jax.jit(lambda n, x, key: jax.lax.switch(n, Branches().of(2.0), x, key))
     for n in range(3):
         same(run(n, 5.0, key), plain(n, 5.0, key))
         assert branches.since() == [n]
@@ -361,7 +359,7 @@ def test_under_vmap_a_branch_runs_only_if_a_lane_calls_for_it():
     }
     for name, which in axes.items():
         run, plain = (
-            jit(jax.vmap(functools.partial(choose, make), which))
+            jax.jit(jax.vmap(functools.partial(choose, make), which))
             for make in (switch, jax.lax.switch)
         )
         rest = [
@@ -380,7 +378,7 @@ def test_under_vmap_a_branch_runs_only_if_a_lane_calls_for_it():
 def test_a_lane_with_a_negative_index_runs_nothing_and_harms_no_other():
     branches = Branches()
     keys, x = jax.random.split(jax.random.key(3), 3), jnp.array([2.0, 3.0, 4.0])
-    run = jit(
+    run = jax.jit(
         jax.vmap(lambda n, scale, x, key: switch(n, branches.of(scale), x, key), (0, 0, 0, 0))
     )
     out = run(jnp.array([-1, 2, -1]), SCALE, x, keys)
@@ -407,7 +405,7 @@ def test_a_switch_in_a_loop_whose_lanes_end_apart():
     n, x = jnp.array([0, 1, 4]), jnp.array([2.0, 3.0, 4.0])
     (ours, theirs), (ours_y, theirs_y) = zip(
         *(
-            jit(jax.vmap(functools.partial(run, make)))(n, SCALE, x)
+            jax.jit(jax.vmap(functools.partial(run, make)))(n, SCALE, x)
             for make in (switch, jax.lax.switch)
         ),
         strict=True,
@@ -415,7 +413,7 @@ def test_a_switch_in_a_loop_whose_lanes_end_apart():
     np.testing.assert_array_equal(ours, theirs)
     same(ours_y, theirs_y)
     branches.since()
-    jit(jax.vmap(functools.partial(run, switch)))(jnp.array([1, 1, 1]), SCALE, x)
+    jax.jit(jax.vmap(functools.partial(run, switch)))(jnp.array([1, 1, 1]), SCALE, x)
     assert set(branches.since()) == {0}
 
 

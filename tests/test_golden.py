@@ -1,4 +1,4 @@
-"""The published methods walk as they did before the core was rebuilt: `golden/trajectories.json`."""
+"""The published methods walk as before the core was rebuilt: `golden/trajectories.json`."""
 
 import json
 from pathlib import Path

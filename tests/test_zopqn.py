@@ -56,7 +56,7 @@ def stages_of(method, f, x, problem=None):
 
 
 def followed(method, f, x, count, stages=None):
-    """A run by stages: where it stood before each, the value there after it, kinds, values spent."""
+    """A run by stages: where it stood before each, the value after it, kinds, values spent."""
     stages = stages_of(method, f, x) if stages is None else stages
     state, spent = method.init(x, jax.random.key(method.key)), 0
     points, told, kinds = [], [], []

@@ -1,4 +1,4 @@
-"""Write the golden trajectories: `python -m golden.make` in `tests/`, with the code that is trusted.
+"""Write the golden trajectories: `python -m golden.make` in `tests/`, by code that is trusted.
 
 `trajectories.json` was made by the code as it stood before the core was rebuilt around stages
 (commit 08fb46e). It is made anew only where a published method is meant to change.

@@ -69,7 +69,9 @@ RUNS = {
         "zoha", {"smoothing": 0.1, "period": 4, "hessian": "power", "descent_check": 2}, 0.3,
         smooth, 11,
     ),
-    "zoha_unchecked": ("zoha", {"smoothing": 0.1, "period": 4, "descent_check": 0}, rate, smooth, 11),
+    "zoha_unchecked": (
+        "zoha", {"smoothing": 0.1, "period": 4, "descent_check": 0}, rate, smooth, 11,
+    ),
     "zo_rsn": ("zo_rsn", {"smoothing": 0.1}, 0.3, smooth, 11),
     "zo_rsn_forward": ("zo_rsn", {"smoothing": 0.1, "differences": "forward"}, 0.3, holed, 11),
     "deepzero": ("deepzero", {"density": 0.4, "mask_period": 3, "smoothing": 0.1}, 0.3, smooth, 11),

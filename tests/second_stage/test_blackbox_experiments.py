@@ -3,15 +3,16 @@
 import numpy as np
 import pytest
 
-from experiments.control import __main__ as control
-from experiments.control.simulation import GUESS, Cost
-from experiments.http_attack import __main__ as http_attack
-from experiments.http_attack.run import shortened
-from experiments.reaction_kinetics.model import RATES, concentrations
-from experiments.reaction_kinetics.problem import calibration
-from experiments.records import read
-from experiments.references import cma_curve
-from experiments.robustness import run as robustness
+from experiments import experiment
+from experiments.benchmarks.robustness import experiment as robustness
+from experiments.common.records import read
+from experiments.examples.control import experiment as control
+from experiments.examples.control.simulation import GUESS, Cost
+from experiments.examples.http_attack import experiment as http_attack
+from experiments.examples.http_attack.experiment import shortened
+from experiments.examples.reaction_kinetics import experiment as reaction_kinetics
+from experiments.examples.reaction_kinetics.model import RATES, concentrations
+from experiments.examples.reaction_kinetics.problem import calibration
 
 
 def test_pollution_is_that_of_the_published_solution():
@@ -41,22 +42,10 @@ def test_shortened_ends_where_the_reading_changes():
     assert shortened(lambda x: 1.0, np.zeros(2), np.ones(2)) is None
 
 
-def test_cma_never_exceeds_its_budget():
-    calls = []
-
-    def bowl(x):
-        calls.append(x)
-        return float(x @ x)
-
-    curve = cma_curve(bowl, np.ones(3), 0.5, 50, 0, (-2.0, 2.0))
-    assert len(calls) == 50 == curve.spent[-1]
-    assert np.all(np.diff(curve.best) <= 0)
-    assert np.abs(calls).max() <= 2
-
-
 @pytest.mark.slow
 def test_http_attack(tmp_path, capsys):
-    http_attack.main(http_attack.Config(digits=(5,), budget=130, out=tmp_path))
+    config = http_attack.Config(digits=(5,), budget=130, out=tmp_path)
+    experiment.run(http_attack.EXPERIMENT, config)
     (attack,) = read(tmp_path)["results"]["attacks"]
     blend = attack["found"]["blend"]
     assert blend["read_as"] != 5
@@ -68,14 +57,42 @@ def test_http_attack(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_control(tmp_path):
-    control.main(control.Config(seeds=(0,), budget=40, workers=1, out=tmp_path))
+    config = control.Config(seeds=(0,), budget=40, workers=1, out=tmp_path)
+    experiment.run(control.EXPERIMENT, config)
     runs = read(tmp_path)["results"]["runs"]
     assert set(runs) == {"zosah_jax", "COBYQA", "CMA-ES"}
     for (run,) in runs.values():
         assert run["cost"] == pytest.approx(Cost((0, 1, 2, 3))(np.array(run["gains"])), rel=1e-6)
 
 
+@pytest.mark.slow
+def test_reaction_kinetics(tmp_path, capsys):
+    config = reaction_kinetics.Config(seeds=(0,), budget=60, workers=1, out=tmp_path)
+    experiment.run(reaction_kinetics.EXPERIMENT, config)
+    results = read(tmp_path)["results"]
+    assert set(results["final"]) == {"ZO-PQN", "ZO-SAH", "COBYQA", "CMA-ES"}
+    for (misfit,) in results["final"].values():
+        assert misfit <= results["start"][0]
+    assert "true constants" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_robustness(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(robustness, "_SLOW", 0.001)
+    config = robustness.Config(
+        kills=1, seeds=(0,), budget=400, slow_values=130, quick_values=200, out=tmp_path
+    )
+    experiment.run(robustness.EXPERIMENT, config)
+    results = read(tmp_path)["results"]
+    kills = results["kills"]
+    assert kills["equal"] == kills["runs"] == 1
+    assert kills["asked_twice"] == kills["lost"] == 0
+    assert set(results["failing"]) == {"clean", "failing"}
+    assert all(np.isfinite(gaps).all() for gaps in results["noise"].values())
+    assert "own work a value" in capsys.readouterr().out
+
+
 def test_problems_of_the_robustness_experiment():
-    for fun, x0, optimum in robustness._problems().values():
+    for fun, x0, optimum in robustness.problems_of().values():
         assert optimum < fun(x0)
-    assert robustness.rosenbrock(np.ones(2)) == 0
+        assert isinstance(fun(x0), float)

@@ -4,17 +4,18 @@ import sys
 from dataclasses import replace
 
 import numpy as np
-import optax
 import pytest
 from cocoex import Suite
 
-from experiments import records
-from experiments.coco import __main__ as coco
-from experiments.coco import solvers
-from experiments.coco.solvers import SOLVERS, Stall, runs
-from experiments.coco.suite import SIDE, TARGETS, Over, Problem, area, bare_problem
-from experiments.errors import InputError
-from zosah_jax import zopqn
+from experiments import experiment
+from experiments.benchmarks.coco import experiment as coco
+from experiments.benchmarks.coco import solvers
+from experiments.benchmarks.coco.solvers import SOLVERS, Stall, runs
+from experiments.benchmarks.coco.suite import SIDE, TARGETS, Problem, area, bare_problem
+from experiments.common import records
+from experiments.common.errors import InputError
+from experiments.common.solvers import Over
+from zosah_jax.methods import zopqn
 
 
 def test_problem_is_the_suites_and_counts_and_ends():
@@ -107,15 +108,17 @@ def test_tolerances_are_tried_only_where_they_stopped_a_run(monkeypatch):
 
 @pytest.fixture
 def traced(monkeypatch):
-    """A note each time that ZO-PQN is traced."""
-    found, method = [], zopqn()
+    """A note each time that a stage of ZO-PQN is traced."""
+    found = []
 
-    def update(*args, **kwargs):
-        found.append(len(found))
-        return method.update(*args, **kwargs)
+    class Counted(zopqn):
+        def stages(self, params):
+            def noted(ask):
+                return lambda *given: found.append(len(found)) or ask(*given)
 
-    counted = optax.GradientTransformationExtraArgs(method.init, update)
-    monkeypatch.setattr(solvers, "_method", lambda: counted)
+            return tuple(one._replace(ask=noted(one.ask)) for one in super().stages(params))
+
+    monkeypatch.setattr(solvers, "zopqn", Counted)
     return found
 
 
@@ -130,7 +133,7 @@ def test_coco(tmp_path, monkeypatch, traced, capsys):
         workers=1,
         out=tmp_path / "whole",
     )
-    coco.main(config)
+    experiment.run(coco.EXPERIMENT, config)
     results = records.read(tmp_path / "whole")["results"]
     for settings in results["solvers"].values():
         for found in settings.values():
@@ -152,28 +155,28 @@ def test_coco(tmp_path, monkeypatch, traced, capsys):
 
     monkeypatch.setattr(records, "kept", lambda name: results)
     part = replace(config, instances=(2,), only=("zopqn",), out=tmp_path / "part")
-    coco.main(part)
+    experiment.run(coco.EXPERIMENT, part)
     assert len(traced) == before
     again = records.read(tmp_path / "part")["results"]["solvers"]
     for name, setting in (("zopqn", "defaults"), ("L-BFGS-B", "tight")):
         whole = results["solvers"][name][setting]["2"]["areas"]["1"]
         assert again[name][setting]["2"]["areas"]["1"] == whole[1:]
     with pytest.raises(InputError, match="only: wanted the kept results of L-BFGS-B"):
-        coco.main(replace(part, instances=(3,)))
+        coco.measure(replace(part, instances=(3,)))
 
 
 def test_bad_input(monkeypatch, tmp_path):
     config = coco.Config(out=tmp_path)
     with pytest.raises(InputError, match="solvers: got 'BFGS', wanted one of zopqn"):
-        coco.main(replace(config, solvers=("BFGS",)))
+        coco.measure(replace(config, solvers=("BFGS",)))
     with pytest.raises(InputError, match="only: got 'COBYQA', wanted one of zopqn, CMA-ES"):
-        coco.main(replace(config, solvers=("zopqn", "CMA-ES"), only=("COBYQA",)))
+        coco.measure(replace(config, solvers=("zopqn", "CMA-ES"), only=("COBYQA",)))
     with pytest.raises(InputError, match="wanted zopqn and a peer"):
-        coco.main(replace(config, solvers=("CMA-ES",)))
+        coco.measure(replace(config, solvers=("CMA-ES",)))
     with pytest.raises(InputError, match="functions: got 25, wanted one of 1, 2"):
-        coco.main(replace(config, functions=(1, 25)))
+        coco.measure(replace(config, functions=(1, 25)))
     with pytest.raises(InputError, match="dimensions: got 4, wanted one of 2, 3, 5, 10, 20, 40"):
-        coco.main(replace(config, dimensions=(4,)))
+        coco.measure(replace(config, dimensions=(4,)))
     monkeypatch.setitem(sys.modules, "cocoex", None)
     with pytest.raises(InputError, match=r"wanted coco-experiment.*zosah_jax\[experiments\]"):
-        coco.main(config)
+        coco.measure(config)

@@ -1,7 +1,6 @@
 """The comparison of all methods and the fine-tuning of a language model, at tiny budgets."""
 
 import json
-from dataclasses import replace
 from string import ascii_lowercase
 
 import jax
@@ -9,37 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.comparison import __main__ as comparison
-from experiments.comparison.lanes import run_lanes
-from experiments.comparison.run import mean_price, names
-from experiments.comparison.settings import SIMPLE_LEARNING_RATES, SIMPLE_SUBSPACE_DIMS, entrants
-from experiments.comparison.table import summary, tables
-from experiments.curves import Curve
-from experiments.errors import InputError
-from experiments.fine_tuning import __main__ as fine_tuning
-from experiments.fine_tuning.model import ASK, LABELS, adapted, adapters, layer_of
-from experiments.fine_tuning.run import GRIDS
-from experiments.fine_tuning.text import corpora, snippets
-from experiments.logistic_regression.problem import prepare, run, target
-from zosah_jax import METHODS, split_blocks
-
-
-@pytest.fixture(scope="module")
-def problem():
-    return prepare("breast_cancer", 50, None, 1e-2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["rspg", "zosah"])
-def test_lanes_are_runs_of_minimize(problem, x64, method):
-    """One kind of step, and several: the same values at the same prices."""
-    rates, seeds = np.array([0.1, 0.3]), np.array([4, 7])
-    lanes = run_lanes(problem, METHODS[method], rates, seeds, 100)
-    for curve, rate, seed in zip(lanes, rates, seeds, strict=True):
-        alone = run(problem, METHODS[method], rate, int(seed), 100)
-        np.testing.assert_array_equal(curve.spent, alone.spent)
-        np.testing.assert_allclose(curve.best, alone.best, rtol=1e-6)
-        assert curve.spent[-1] <= 100
+from experiments import experiment
+from experiments.benchmarks.comparison import experiment as comparison
+from experiments.benchmarks.comparison.experiment import names, summary, tables
+from experiments.common.errors import InputError
+from experiments.common.tuning import SIMPLE_LEARNING_RATES, SIMPLE_SUBSPACE_DIMS, entrants
+from experiments.examples.fine_tuning import experiment as fine_tuning
+from experiments.examples.fine_tuning.model import ASK, LABELS, adapted, adapters, layer_of
+from experiments.examples.fine_tuning.runs import GRIDS
+from experiments.examples.fine_tuning.text import corpora, snippets
+from zosah_jax.blocks import split_blocks
+from zosah_jax.methods import METHODS
 
 
 def test_tuning_takes_as_many_runs_for_every_method():
@@ -55,13 +34,6 @@ def test_tuning_takes_as_many_runs_for_every_method():
     assert comparison.Config().tuning_seed not in comparison.Config().seeds
 
 
-def test_price_of_what_was_not_reached(problem):
-    goals = np.array([problem.start, target(problem, 0.95)])
-    curve = Curve(np.array([1, 62]), goals)
-    expected = (62 * (1.6 * 310) ** 2) ** (1 / 3) / problem.dimension
-    assert mean_price(problem, curve, 310) == pytest.approx(expected)
-
-
 @pytest.mark.slow
 def test_comparison(tmp_path, capsys):
     config = comparison.Config(
@@ -73,7 +45,7 @@ def test_comparison(tmp_path, capsys):
         budget=4,
         out=tmp_path / "own",
     )
-    comparison.main(config)
+    experiment.run(comparison.EXPERIMENT, config)
     results = json.loads((tmp_path / "own" / "results.json").read_text())["results"]
     entries = results["datasets"]["breast_cancer"]["entries"]
     assert [(e["method"], e["setting"]) for e in entries] == [
@@ -129,13 +101,12 @@ def test_names_fall_back_to_what_is_built_in(tmp_path, monkeypatch):
     assert names(("a9a",), None) == ["a9a"]
 
 
-@pytest.mark.parametrize("experiment", [comparison, fine_tuning])
-def test_bad_input(experiment, tmp_path):
-    config = replace(experiment.Config(), out=tmp_path)
+@pytest.mark.parametrize("one", [comparison, fine_tuning])
+def test_bad_input(one):
     with pytest.raises(InputError, match="methods: got 'adam'"):
-        experiment.main(replace(config, methods=("adam",)))
+        one.measure(one.Config(methods=("adam",)))
     with pytest.raises(InputError, match="tuning_seed: got 0"):
-        experiment.main(replace(config, tuning_seed=0))
+        one.measure(one.Config(tuning_seed=0))
 
 
 # --- fine-tuning ---------------------------------------------------------------------------------
@@ -195,7 +166,7 @@ def test_fine_tuning(tmp_path, capsys):
         out=tmp_path,
     )
     with jax.numpy_dtype_promotion("standard"):  # optax's Adam raises a float to an int's power
-        fine_tuning.main(config)
+        experiment.run(fine_tuning.EXPERIMENT, config)
     results = json.loads((tmp_path / "results.json").read_text())["results"]
     assert set(results["trained"]) == {"all weights", "adapters"}
     for found in results["trained"].values():

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import image_data
-from experiments.batches import augment, batch_places
-from experiments.errors import InputError
-from experiments.image_data import find, load, read
+from experiments.common import image_data
+from experiments.common.batches import augment, batch_places
+from experiments.common.errors import InputError
+from experiments.common.image_data import find, load, read
 
 RNG = np.random.default_rng(0)
 

@@ -1,6 +1,6 @@
 """The notebooks: text form and executed form are kept in step, and the text form runs.
 
-`python tests/second_stage/test_notebooks.py` writes and executes the .ipynb of every .py in notebooks/.
+`python tests/second_stage/test_notebooks.py` writes and executes the .ipynb of every .py.
 """
 
 import os

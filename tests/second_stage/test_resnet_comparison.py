@@ -8,15 +8,22 @@ import numpy as np
 import pytest
 from tiny_images import TinyNet, made
 
-from experiments import image_data
-from experiments.errors import InputError
-from experiments.image_data import ImageData, Part
-from experiments.networks import NETWORKS
-from experiments.resnet_comparison import __main__ as resnet_comparison
-from experiments.resnet_comparison import run as running
-from experiments.resnet_comparison.settings import READINGS, Reading, setting
-from experiments.resnet_comparison.table import price, ratio, tables
-from experiments.train_resnet.training import prepare, spent
+from experiments import experiment
+from experiments.common import image_data
+from experiments.common.errors import InputError
+from experiments.common.image_data import ImageData, Part
+from experiments.common.networks import NETWORKS
+from experiments.common.training import prepare, spent
+from experiments.examples.resnet_comparison import experiment as resnet_comparison
+from experiments.examples.resnet_comparison.experiment import (
+    READINGS,
+    Config,
+    Reading,
+    price,
+    ratio,
+    setting,
+    tables,
+)
 
 
 @pytest.fixture
@@ -56,16 +63,8 @@ def test_both_methods_are_tuned_alike():
 
 def test_training_is_judged_on_images_that_are_no_values(tiny):
     data = made()
-    asked = setting(
-        READINGS["deepzero"][0],
-        method="deepzero",
-        dataset="digits",
-        network="tiny",
-        batch_size=8,
-        budget=60,
-        points=1,
-        seed=0,
-    )
+    config = Config(dataset="digits", network="tiny", batch_size=8, budget=60, points=1, seeds=(0,))
+    asked = setting(READINGS["deepzero"][0], "deepzero", config)
     training = prepare(asked, data)
     state = training.start(0, 0.25)
     assert float(state.rate) == 0.25
@@ -77,7 +76,7 @@ def test_training_is_judged_on_images_that_are_no_values(tiny):
     # in evaluation mode, with the statistics of the same images, the loss is that of training mode
     assert training.judge(settled)[0] == pytest.approx(before, rel=1e-5)
     assert spent(settled) == 0
-    run = running._run(training, data.train, 0.25, 0, [0, 30, 60])
+    run = resnet_comparison._run(training, data.train, 0.25, 0, [0, 30, 60])
     assert run["loss"][0] == pytest.approx(before, rel=1e-6)
     assert run["loss"][-1] < before
     assert run["spent"][-1] == run["steps"] * (run["spent"][-1] // run["steps"]) <= 60
@@ -100,7 +99,7 @@ def test_prices_are_told_where_every_seed_got_there():
 
 
 def test_experiment(tiny, tmp_path, capsys):
-    config = resnet_comparison.Config(
+    config = Config(
         network="tiny",
         shrink=1,
         learning_rates=(0.1, 0.3),
@@ -112,7 +111,7 @@ def test_experiment(tiny, tmp_path, capsys):
         seeds=(0, 1),
         out=tmp_path,
     )
-    resnet_comparison.main(config)
+    experiment.run(resnet_comparison.EXPERIMENT, config)
     results = json.loads((tmp_path / "results.json").read_text())["results"]
     assert results["dimension"] == 23
     assert {name: len(entry["tried"]) for name, entry in results["methods"].items()} == {
@@ -139,7 +138,7 @@ def test_experiment(tiny, tmp_path, capsys):
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_bad_input(tiny, tmp_path):
+def test_bad_input(tiny):
     cases: list[tuple[dict[str, Any], str]] = [
         ({"methods": ("adam",)}, "methods: got 'adam', wanted one of zosah"),
         ({"network": "vgg"}, "network: got 'vgg', wanted one of convnet"),
@@ -148,4 +147,4 @@ def test_bad_input(tiny, tmp_path):
     ]
     for changes, match in cases:
         with pytest.raises(InputError, match=match):
-            resnet_comparison.main(resnet_comparison.Config(out=tmp_path, **changes))
+            resnet_comparison.measure(Config(**changes))

@@ -1,6 +1,5 @@
 """Networks trained by the experiment: counted, resumed bit by bit, refused where need be."""
 
-import doctest
 import functools
 import json
 from dataclasses import replace
@@ -13,15 +12,12 @@ from flax import nnx
 from tiny_images import TinyNet, made
 
 import zosah_jax
-from experiments import batches
-from experiments.errors import InputError
-from experiments.networks import NETWORKS, num_parameters
-from experiments.train_resnet import __main__ as train_resnet
-from experiments.train_resnet import run as running
-from experiments.train_resnet import settings as settings_module
-from experiments.train_resnet.run import measure
-from experiments.train_resnet.settings import parse_options
-from experiments.train_resnet.training import loss_fn, prepare, spent
+from experiments import experiment
+from experiments.common.errors import InputError
+from experiments.common.networks import NETWORKS, num_parameters
+from experiments.common.training import loss_fn, prepare, spent
+from experiments.examples.train_resnet import experiment as train_resnet
+from experiments.examples.train_resnet.experiment import parse_options, trained
 from zosah_jax.integrations.flax import train_step, value_fn
 
 
@@ -34,7 +30,7 @@ def prepared(setting):
 @pytest.fixture
 def data(monkeypatch):
     monkeypatch.setitem(NETWORKS, "tiny", TinyNet)
-    monkeypatch.setattr(running, "prepare", lambda setting, data: prepared(setting))
+    monkeypatch.setattr(train_resnet, "prepare", lambda setting, data: prepared(setting))
     return made()
 
 
@@ -96,7 +92,7 @@ RUNS = {
 @pytest.mark.parametrize("method", RUNS)
 def test_history_and_count(data, method, capsys):
     [setting] = asked(**RUNS[method])
-    history, state = running.train(setting, prepared(setting), None, False)
+    history, state = train_resnet.train(setting, prepared(setting), None, False)
     # 11 values, then 5 a step; or 4 a step; each mark is passed by less than a step
     expected = {"zosah": [0, 16, 31, 47, 57], "rspg": [0, 16, 32, 48, 60]}[method]
     assert history["spent"] == expected
@@ -144,7 +140,7 @@ class Interrupted(Exception):
 
 def interrupt_after(monkeypatch, saves):
     """Let the run die right after so many checkpoints."""
-    save, left = running.Checkpoints.save, [saves]
+    save, left = train_resnet.Checkpoints.save, [saves]
 
     def counted(self, state, history):
         save(self, state, history)
@@ -152,22 +148,22 @@ def interrupt_after(monkeypatch, saves):
         if not left[0]:
             raise Interrupted
 
-    monkeypatch.setattr(running.Checkpoints, "save", counted)
+    monkeypatch.setattr(train_resnet.Checkpoints, "save", counted)
 
 
 @pytest.mark.slow
 def test_resumed_run_ends_bitwise_equal(data, tmp_path, monkeypatch):
     settings = asked(**RUNS["zosah"])
-    undisturbed = measure(settings, data)
+    undisturbed = trained(settings, data)
     with monkeypatch.context() as context:
         interrupt_after(context, 3)
         with pytest.raises(Interrupted):
-            measure(settings, data, checkpoints=tmp_path)
+            trained(settings, data, checkpoints=tmp_path)
     assert [path.name for path in (tmp_path / "zosah-0").iterdir()] == ["31"]  # the last alone
-    resumed = measure(settings, data, checkpoints=tmp_path, resume=True)
+    resumed = trained(settings, data, checkpoints=tmp_path, resume=True)
     assert json.dumps(resumed) == json.dumps(undisturbed)
     # and once more, with nothing left to do
-    assert json.dumps(measure(settings, data, checkpoints=tmp_path, resume=True)) == json.dumps(
+    assert json.dumps(trained(settings, data, checkpoints=tmp_path, resume=True)) == json.dumps(
         undisturbed
     )
 
@@ -183,14 +179,14 @@ def zosah(**changes):
 @pytest.mark.slow
 def test_checkpoint_of_another_run_is_refused_and_kept(data, tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"resume: got the folder .* wanted one that holds a run"):
-        measure(zosah(), data, checkpoints=tmp_path, resume=True)
+        trained(zosah(), data, checkpoints=tmp_path, resume=True)
     with monkeypatch.context() as context:
         interrupt_after(context, 1)
         with pytest.raises(Interrupted):
-            measure(zosah(), data, checkpoints=tmp_path)
+            trained(zosah(), data, checkpoints=tmp_path)
     before = contents(tmp_path)
     with pytest.raises(InputError, match="which holds a run; pass --resume"):
-        measure(zosah(), data, checkpoints=tmp_path)
+        trained(zosah(), data, checkpoints=tmp_path)
     for changes, match in (
         ({"network": "convnet"}, "network = 'tiny', wanted 'convnet'"),
         ({"subspace_dim": 2}, r"options = \[\['subspace_dim', 4\]\], wanted \[\['subspace_dim', 2"),
@@ -198,19 +194,19 @@ def test_checkpoint_of_another_run_is_refused_and_kept(data, tmp_path, monkeypat
         ({"batch_size": 12}, "batch_size = 8, wanted 12"),
     ):
         with pytest.raises(InputError, match=match):
-            measure(zosah(**changes), data, checkpoints=tmp_path, resume=True)
+            trained(zosah(**changes), data, checkpoints=tmp_path, resume=True)
     other = data._replace(test=made(6).test)
     with pytest.raises(InputError, match=r"with data = 'made, [0-9a-f]*', wanted 'made, "):
-        measure(zosah(), other, checkpoints=tmp_path, resume=True)
+        trained(zosah(), other, checkpoints=tmp_path, resume=True)
     with monkeypatch.context() as context:
         context.setattr(zosah_jax, "__version__", "9.9")
-        with pytest.raises(InputError, match=r"zosah_jax = '0\.1\.0', wanted '9\.9'\. Nothing was"):
-            measure(zosah(), data, checkpoints=tmp_path, resume=True)
+        with pytest.raises(InputError, match=r"zosah_jax = '[0-9.]*', wanted '9\.9'\. Nothing was"):
+            trained(zosah(), data, checkpoints=tmp_path, resume=True)
     assert contents(tmp_path) == before
     # a method's folder has its name: another one meets it only where it was renamed
     (tmp_path / "zosah-0").rename(tmp_path / "rspg-0")
     with pytest.raises(InputError, match="method = 'zosah', wanted 'rspg'"):
-        measure(
+        trained(
             zosah(methods=("rspg",), subspace_dim=None), data, checkpoints=tmp_path, resume=True
         )
     (tmp_path / "rspg-0").rename(tmp_path / "zosah-0")
@@ -218,7 +214,7 @@ def test_checkpoint_of_another_run_is_refused_and_kept(data, tmp_path, monkeypat
     for file in (tmp_path / "zosah-0").rglob("metadata"):  # half a checkpoint
         file.write_bytes(file.read_bytes()[:5])
     with pytest.raises(InputError, match="cannot be read"):
-        measure(zosah(), data, checkpoints=tmp_path, resume=True)
+        trained(zosah(), data, checkpoints=tmp_path, resume=True)
 
 
 # --- the command ---------------------------------------------------------------------------------
@@ -230,10 +226,10 @@ def test_experiment(data, tmp_path, monkeypatch, capsys):
     config = train_resnet.Config(
         network="tiny", budget=60, points=4, seeds=(0, 1), out=tmp_path / "out", **RUNS["rspg"]
     )
-    train_resnet.main(config)
+    experiment.run(train_resnet.EXPERIMENT, config)
     record = json.loads((tmp_path / "out" / "results.json").read_text())
     assert record["command"] == (
-        "python -m experiments.train_resnet --network tiny --methods rspg --learning-rate 0.5 "
+        "python -m experiments train_resnet --network tiny --methods rspg --learning-rate 0.5 "
         "--momentum 0.9 --weight-decay 0.1 --schedule cosine --num-directions 3 --batch-size 24 "
         "--budget 60 --points 4 --seeds 0 1"
     )
@@ -262,11 +258,11 @@ def test_bad_options_are_named(data, monkeypatch):
     refused("num_directions: got an option that none of zosah has", num_directions=3)
     refused("foo: got an option", options="foo=1")
     refused("options: got 'radius', wanted name=value", options="radius")
-    monkeypatch.setattr(settings_module, "RECIPES", {})
+    monkeypatch.setattr(train_resnet, "RECIPES", {})
     refused("learning_rate: got None, and there is no recipe for zosah on digits")
     for changes, match in (
         ({"learning_rate": 1.0, "subspace_dim": 3}, "zosah: subspace_dim: got 3, wanted an even"),
-        ({"learning_rate": 1.0, "options": "grid=vast"}, "zosah: grid: got 'vast'"),
+        ({"learning_rate": 1.0, "options": "reading=vast"}, "zosah: reading: got 'vast'"),
         ({"learning_rate": 1.0, "budget": 10}, "budget: got 10, wanted at least the 11 values"),
         ({"learning_rate": 1.0, "batch_size": 25}, "batch_size: got 25, wanted at most 24"),
     ):
@@ -275,12 +271,12 @@ def test_bad_options_are_named(data, monkeypatch):
 
 
 def test_options_reach_the_constructor(data):
-    [setting] = asked(options="radius=0.5 grid=paper", period=3, chunk=2, evaluator="chunks")
+    [setting] = asked(options="radius=0.5 reading=paper", period=3, chunk=2, evaluator="chunks")
     assert dict(setting.options) == {
         "subspace_dim": 4,
         "period": 3,
         "radius": 0.5,
-        "grid": "paper",
+        "reading": "paper",
     }
     assert parse_options(None) == {}
     both = asked(methods=("zosah", "rspg"), num_directions=2)
@@ -294,10 +290,3 @@ def test_options_reach_the_constructor(data):
         )
     )
     assert (cifar.network, cifar.batch_size, cifar.augment) == ("resnet8", 128, True)
-
-
-@pytest.mark.parametrize("module", [batches, settings_module])
-def test_examples_of_the_documentation(module):
-    result = doctest.testmod(module)
-    assert result.attempted
-    assert not result.failed

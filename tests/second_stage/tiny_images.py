@@ -3,7 +3,7 @@
 import numpy as np
 from flax import nnx
 
-from experiments.image_data import ImageData, Part
+from experiments.common.image_data import ImageData, Part
 
 
 class TinyNet(nnx.Module):

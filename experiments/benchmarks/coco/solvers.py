@@ -58,7 +58,7 @@ def _scipy(method: str, options: dict[str, Any], problem: Problem) -> None:
 
 def _cma(sigma: float, problem: Problem) -> None:
     """CMA-ES by pycma, its population doubled at every restart."""
-    larger: dict[str, int] = {}
+    larger: dict[str, Any] = {}
     for number, start in enumerate(problem.starts()):
         seed = 1 + number + _CMA_SEEDS * problem.instance
         size = run_cma(lambda points: [problem(x) for x in points], start, sigma, seed, **larger)

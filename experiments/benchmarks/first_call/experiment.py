@@ -176,7 +176,8 @@ def traces() -> dict[str, int]:
         calls.append(1)
         return rosenbrock(x)
 
-    x, tx = jnp.full(4, 0.1), zosah_jax.zopqn()
+    x = jnp.full(4, 0.1)
+    tx: Any = zosah_jax.zopqn()
     jax.jit(lambda x, s: tx.update(None, s, x, value_fn=counted))(x, tx.init(x))
     update = len(calls)
     zosah_jax.minimize(counted, x, budget=50)

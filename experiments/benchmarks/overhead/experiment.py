@@ -175,7 +175,8 @@ def _period(
 ) -> tuple[list[Any], list[int]]:
     """The states before each step of the first period, and the values that these steps ask."""
     sizes = values_per_stage(tx.method, objective.params, exact_problem(objective.params))
-    states, counts, state = [], [], tx.init(objective.params)
+    states, counts = [], []
+    state: Any = tx.init(objective.params)
     while not states or int(tx.method.next_stage(state[0].method)) != 0:
         states.append(state)
         counts.append(sizes[int(tx.method.next_stage(state[0].method))])

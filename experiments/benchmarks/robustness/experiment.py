@@ -168,7 +168,7 @@ def _throughput(values: int, bar: tqdm) -> dict[str, float]:
         minimize(
             slow,
             np.zeros(_SLOW_PARAMETERS),
-            zosah(1.0, _SLOW_PARAMETERS, 1000),
+            zosah(_SLOW_PARAMETERS, 1000),
             budget=values,
             noise=0,
             host=Host(max_workers=workers),

@@ -213,7 +213,7 @@ def _valley(axes: Axes) -> None:
     axes.contourf(x, y, values, levels=np.linspace(-3, 4, 11), cmap="Greys", vmin=-3, vmax=12)
     axes.plot(*START, "s", color=style.REFERENCE, markersize=8)
     axes.plot(1, 1, "*", color=style.REFERENCE, markersize=15)
-    axes.annotate("start", START, textcoords="offset points", xytext=(-6, 10), ha="right")
+    axes.annotate("start", tuple(START), textcoords="offset points", xytext=(-6, 10), ha="right")
     axes.annotate("minimum", (1, 1), textcoords="offset points", xytext=(10, -16))
     axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()), xlabel="$x_1$", ylabel="$x_2$")
     axes.set_title("The way taken (median seed)")
