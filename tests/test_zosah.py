@@ -99,9 +99,9 @@ def samples_at(base, samples=2):
 
 def test_cache_holds_two_steps_and_the_fresh_samples_for_one():
     empty = empty_cache(1, 3, jnp.float32)
-    assert np.isnan(np.concatenate([np.ravel(part.value) for part in empty])).all()
+    assert np.isinf(np.concatenate([np.ravel(part.value) for part in empty])).all()
     cache = begin_period(samples_at(1.0), samples_at(1.0, 3))
-    assert np.isnan(cache.before.base)
+    assert np.isinf(cache.before.base)
     bases = [[float(part.base) for part in cache]]
     for base in (2.0, 3.0, 4.0):
         cache = push(cache, samples_at(base))
@@ -109,13 +109,13 @@ def test_cache_holds_two_steps_and_the_fresh_samples_for_one():
     np.testing.assert_array_equal(
         bases,
         [
-            [1, np.nan, 1],
-            [2, 1, np.nan],
-            [3, 2, np.nan],
-            [4, 3, np.nan],
+            [1, np.inf, 1],
+            [2, 1, np.inf],
+            [3, 2, np.inf],
+            [4, 3, np.inf],
         ],
     )
-    assert np.isnan(cache.fresh.value).all()
+    assert np.isinf(cache.fresh.value).all()
 
 
 # --- hessian --------------------------------------------------------------------------------------

@@ -159,6 +159,8 @@ class Method(ABC):
     def position(self, state: State) -> tuple[Params, jax.Array] | None:
         """Where a method that owns its x stands, in float32 or wider, and the value there.
 
+        The value is not finite where it is not known.
+
         None of a method that starts from the parameters that it is given. One that needs to know
         where it stands keeps x in its state, so that nothing is lost where the parameters are
         rounded (bfloat16) or follow more slowly (a learning rate below 1).

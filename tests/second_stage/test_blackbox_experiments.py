@@ -78,9 +78,9 @@ def test_reaction_kinetics(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_robustness(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(robustness, "_SLOW", 0.001)
+    monkeypatch.setattr(robustness, "_SLOW_PARAMETERS", 4)
     config = robustness.Config(
-        kills=1, seeds=(0,), budget=400, slow_values=130, quick_values=200, out=tmp_path
+        kills=1, seeds=(0,), budget=400, slow_values=40, quick_values=200, out=tmp_path
     )
     experiment.run(robustness.EXPERIMENT, config)
     results = read(tmp_path)["results"]

@@ -88,7 +88,7 @@ def initial_state(o: "ZOHA", params: Params, key: jax.Array) -> ZOHAState:
         kernel=jnp.zeros((b, b), dtype),
         damping=jnp.ones((), dtype),
         scaling=jax.tree.map(jnp.ones_like, widen(params)) if diagonal else None,
-        base=jnp.full((), jnp.nan, dtype),
+        base=jnp.full((), jnp.inf, dtype),
         seen=jnp.zeros(b, dtype),
         basis=jnp.eye(min(o.rank, b), b, dtype=dtype),
         move=jnp.zeros(o.num_directions + (0 if diagonal else b), dtype),

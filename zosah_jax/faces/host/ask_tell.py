@@ -200,7 +200,10 @@ class AskTell:
     def known_value(self) -> float | None:
         """The value where the run stands now, if the method knows it without asking; else None."""
         position = self.method.position(self._state) if self._whole and not self.noise else None
-        return None if position is None else float(position[1])
+        if position is None:
+            return None
+        value = float(position[1])
+        return value if math.isfinite(value) else math.nan
 
     def merit(self, values: Sequence[Any]) -> np.ndarray:
         """What the method minimises of each value, shape (n,), in float64."""

@@ -55,7 +55,7 @@ def after_trial(
     state = state._replace(
         # f(x) is asked anew, as f may have changed, and then the whole gradient
         stage=jnp.where(stuck, BASE, stage).astype(jnp.int32),
-        value=jnp.where(stuck, jnp.nan, state.value),
+        value=jnp.where(stuck, jnp.inf, state.value),
         rejected=jnp.where(stuck, 0, state.rejected),
         distrust=distrust,
     )

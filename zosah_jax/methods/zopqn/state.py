@@ -38,7 +38,7 @@ class ZOPQNState(NamedTuple):
     Attributes:
         key: typed PRNG key, never advanced: the coordinates follow from it and the turn.
         x: where the run stands, like the parameters in float32 or wider.
-        value: f(x), scalar; NaN where it is not known.
+        value: f(x), scalar; inf where it is not known.
         stage: which stage comes next, int32.
         turn: number of the block of coordinates, int32.
         spent: values spent in this block, int32.
@@ -47,10 +47,10 @@ class ZOPQNState(NamedTuple):
         living: values of this block up to which the gradient is carried, int32.
         address: the coordinates of the block, leaves of shape (D,).
         at_bound: 1 where x is at the upper bound of a coordinate, -1 at the lower, int32, (D,).
-        start: |f(x0)|, scalar; NaN before it is known.
+        start: |f(x0)|, scalar; inf before it is known.
         unit: typical size of each coordinate, until its curvature is known, shape (D,).
         widening: factor on the first differences, which grow while noise drowns them, scalar.
-        radius: of the trust region, in the norm of W; NaN before the first step.
+        radius: of the trust region, in the norm of W; inf before the first step.
         suspect: offsets of coordinates whose curvature is to be measured; 0: none, shape (D,).
         along: the next step, where it continues the last one along its line; else 0, shape (D,).
         reach: radius of the trust region of the secant pairs, in units; inf before a rejection.
@@ -89,7 +89,7 @@ def initial_state(subspace_dim: int | None, params: Params, key: jax.Array) -> Z
         return jnp.zeros((), jnp.int32)
 
     def missing() -> jax.Array:
-        return jnp.full((), jnp.nan, dtype)
+        return jnp.full((), jnp.inf, dtype)
 
     return ZOPQNState(
         key=key,
@@ -186,7 +186,8 @@ def value_error(
     """Absolute error of a value of f; `relative` is the option `noise`."""
     relative = _ROUNDING * precision(state.x) if relative is None else relative
     tiny = jnp.finfo(value.dtype).tiny
-    size = jnp.maximum(jnp.abs(value), _LEAST_ERROR * jnp.nan_to_num(state.start))
+    start = jnp.where(jnp.isfinite(state.start), state.start, 0)
+    size = jnp.maximum(jnp.abs(value), _LEAST_ERROR * start)
     return jnp.maximum(relative * size + tiny, problem.noise)
 
 

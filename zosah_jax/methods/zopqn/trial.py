@@ -46,7 +46,7 @@ def tell_base(state: ZOPQNState, value: jax.Array) -> ZOPQNState:
     came = jnp.isfinite(value)
     next_stage = jnp.where(jnp.all(known(state.model)), WHOLE, MEET)
     return state._replace(
-        value=jnp.where(came, value, jnp.nan),
+        value=jnp.where(came, value, jnp.inf),
         start=jnp.where(jnp.isfinite(state.start) | ~came, state.start, jnp.abs(value)),
         stage=jnp.where(came, next_stage, TRY).astype(jnp.int32),
     )

@@ -135,7 +135,7 @@ class ZOPQN(Method):
         return state.stage
 
     def position(self, state: ZOPQNState) -> tuple[Params, jax.Array]:
-        """x, and f there."""
+        """x, and f there; inf where it is not known."""
         return state.x, state.value
 
     def _look(self, ask: Any, tell: Any) -> Stage:
@@ -159,7 +159,7 @@ class ZOPQN(Method):
     ) -> Outcome:
         del params, problem, batch
         after = tell_base(state._replace(spent=state.spent + 1), values[0])
-        return Outcome(after, None, after.value)
+        return Outcome(after, None, _value(after))
 
     def _tell_trial(
         self,
@@ -176,6 +176,11 @@ class ZOPQN(Method):
             over = after.spent >= self.period * dim
             after = tree_where(over, _next_block(after), after)
         return Outcome(after, None, before)
+
+
+def _value(state: ZOPQNState) -> jax.Array:
+    """f(x), NaN where it is not known: so an outcome says it, while a state holds no NaN."""
+    return jnp.where(jnp.isfinite(state.value), state.value, jnp.nan)
 
 
 def _ask_base(state: ZOPQNState, params: Params, problem: Problem) -> Batch:
@@ -202,7 +207,7 @@ def _told(tell: Any) -> Any:
         state: ZOPQNState, params: Params, problem: Problem, batch: Batch, values: jax.Array
     ) -> Outcome:
         del params
-        return Outcome(tell(state, problem, batch, values), None, state.value)
+        return Outcome(tell(state, problem, batch, values), None, _value(state))
 
     return told
 
@@ -222,7 +227,7 @@ def _next_block(state: ZOPQNState) -> ZOPQNState:
         at_bound=jnp.zeros_like(state.at_bound),
         unit=unit_of(gather(state.x, address)),
         widening=jnp.ones_like(state.widening),
-        radius=jnp.full_like(state.radius, jnp.nan),
+        radius=jnp.full_like(state.radius, jnp.inf),
         suspect=jnp.zeros_like(state.suspect),
         model=model,
     )

@@ -16,7 +16,7 @@ def sample_radius(
 
     Args:
         precision: machine epsilon of a value of f.
-        base: last base value, scalar; NaN if there is none.
+        base: last base value, scalar; not finite if there is none.
         hessian: entries of A as last fitted, shape (J, 3); zeros if there is none.
         symmetric: whether the samples are.
 
@@ -40,7 +40,7 @@ def noisy_length(noise: jax.Array, base: jax.Array, hessian: jax.Array) -> jax.A
 
     Args:
         noise: sigma, scalar, positive.
-        base: last base value, scalar; NaN if there is none.
+        base: last base value, scalar; not finite if there is none.
         hessian: entries of A as last fitted, shape (J, 3); zeros if there is none.
 
     Returns:
@@ -50,7 +50,7 @@ def noisy_length(noise: jax.Array, base: jax.Array, hessian: jax.Array) -> jax.A
     size = jnp.sqrt(jnp.mean(hessian**2))
     size = jnp.where(size > 0, size, jnp.abs(base))
     ratio = noise / jnp.where(size > 0, size, 1)
-    known = jnp.isfinite(ratio) & (size > 0)
+    known = jnp.isfinite(ratio) & jnp.isfinite(size) & (size > 0)
     return jnp.minimum(jnp.where(known, ratio, 1e-3) ** (1 / 3), 0.25).astype(noise.dtype)
 
 

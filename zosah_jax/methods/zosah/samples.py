@@ -14,7 +14,7 @@ class Samples(NamedTuple):
 
     Attributes:
         position: coordinates of the point in each W_j, shape (J, 2).
-        base: value at the point, scalar; NaN marks an empty set.
+        base: value at the point, scalar; inf marks an empty set (NaN would stop jax_debug_nans).
         offset: offsets of the probes from the point, shape (J, n, 2).
         value: values at the probes, shape (J, n).
     """
@@ -43,9 +43,9 @@ def no_samples(pairs: int, count: int, dtype: jax.typing.DTypeLike) -> Samples:
     """Samples without values."""
     return Samples(
         position=jnp.zeros((pairs, 2), dtype),
-        base=jnp.full((), jnp.nan, dtype),
+        base=jnp.full((), jnp.inf, dtype),
         offset=jnp.zeros((pairs, count, 2), dtype),
-        value=jnp.full((pairs, count), jnp.nan, dtype),
+        value=jnp.full((pairs, count), jnp.inf, dtype),
     )
 
 
