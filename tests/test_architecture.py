@@ -384,3 +384,12 @@ def test_its_problem_is_exact_unless_it_says_otherwise():
     assert problem.bounds is None
     assert problem.value_shape == ()
     assert (float(problem.noise), problem.noise.dtype) == (0.0, jnp.float32)
+
+
+def test_residuals_through_minimize():
+    x0 = jnp.array([1.0, 0.2])
+    found = zosah_jax.minimize(residuals, x0, GaussNewton(), budget=31)
+    np.testing.assert_allclose(found.value, jnp.sum(residuals(found.params) ** 2), rtol=1e-5)
+    assert found.value < 1e-6 * jnp.sum(residuals(x0) ** 2)
+    with pytest.raises(ValueError, match="wanted a scalar"):
+        zosah_jax.minimize(residuals, x0, budget=31)

@@ -21,7 +21,7 @@ from zosah_jax.faces.progress import Callback, check_callback
 from zosah_jax.faces.transformation import taken_apart
 from zosah_jax.method import Method, Problem
 from zosah_jax.methods import default_method
-from zosah_jax.pytree import Params, as_params, working_dtype
+from zosah_jax.pytree import Params, as_params, widen, working_dtype
 from zosah_jax.result import Result
 
 _UNTRACEABLE = (
@@ -177,7 +177,9 @@ def _traced(
         rate=jnp.asarray(1.0 if callable(rate) else rate, dtype),
         budget=jnp.asarray(budget, jnp.uint32),
         target=jnp.asarray(-np.inf if target is None else target, dtype),
-        problem=Problem(box, jnp.asarray(0.0 if noise is None else noise, dtype)),
+        problem=Problem(
+            box, jnp.asarray(0.0 if noise is None else noise, dtype), _value_shape(fun, method, x0)
+        ),
         ticket=jnp.zeros((), jnp.uint32),
     )
     try:
@@ -187,3 +189,8 @@ def _traced(
             "fun: got a function that JAX cannot trace, wanted one of JAX operations, or "
             f"host=zosah_jax.Host() for any Python function. JAX says: {error}"
         ) from error
+
+
+def _value_shape(fun: Callable[[Params], Any], method: Method, x0: Params) -> tuple[int, ...]:
+    """Shape of a value: (), but for methods that take vectors, which must be looked at."""
+    return jax.eval_shape(fun, widen(x0)).shape if 1 in method.value_ndims else ()
