@@ -61,7 +61,8 @@ def minimize(
         x0: pytree of real floating arrays.
         method: a method (`zosah_jax.methods.zosah()`) or its optax form (`zosah_jax.zosah(0.5)`,
             whose learning rate and evaluator are taken over). None: `zopqn()`, this library's own
-            solver, for at most 256 parameters and values without noise; else `zosah()`.
+            solver, for at most 256 parameters and values without noise; else `zosah()`. (Noise that
+            was measured counts above 1e-6 of the values: below, it is a simulator's tolerance.)
         budget: most values of `fun` to spend, an int; all are counted, whatever they are for.
         target: stop at a value of at most this.
         bounds: (lower, upper), each a number or a pytree like `x0`: no point outside is asked or

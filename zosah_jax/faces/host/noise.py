@@ -74,8 +74,8 @@ def noise_level(values: Sequence[float] | np.ndarray) -> tuple[float | None, str
 
 def measure_noise(
     ask: Callable[[list[Params], int], Sequence[Any]], x0: Params, bounds: Bounds | None
-) -> float:
-    """Noise level of an objective at `x0`, from at most 14 of its values.
+) -> tuple[float, float]:
+    """Noise level of an objective at `x0`, and the size of its values, from at most 14 of them.
 
     Args:
         ask: (points, number of the batch) -> values, NaN where missing.
@@ -83,21 +83,22 @@ def measure_noise(
         bounds: within which the points are, or None.
 
     Returns:
-        The standard deviation; 0 where none was found.
+        The standard deviation, 0 where none was found; and the largest absolute value.
     """
+    size = 0.0
     x0 = jax.tree.map(lambda x: np.asarray(x, np.result_type(x.dtype, np.float32)), x0)
     spacing = _SPACING if _epsilon(x0) < _SPACING**2 else _SPACING**0.5
     for number in range(_TABLES):
         values = np.asarray(ask(_line(x0, spacing, bounds), number))
         run = _longest_run(values)
         if len(run) < _LEVELS_ALIKE + 2:
-            return 0.0
+            return 0.0, size
+        size = float(np.max(np.abs(run)))
         level, found = noise_level(run)
         if level is not None:
-            rounding = _ROUNDINGS * _epsilon(x0) * float(np.max(np.abs(run)))
-            return level if level > rounding else 0.0
+            return (level if level > _ROUNDINGS * _epsilon(x0) * size else 0.0), size
         spacing *= 100 if found == "spacing too small" else 0.01
-    return 0.0
+    return 0.0, size
 
 
 def affords(budget: int) -> bool:

@@ -25,8 +25,13 @@ from zosah_jax.faces.host.settings import Host
 from zosah_jax.faces.jitted import check_budget
 from zosah_jax.faces.progress import Callback, Progress, says_stop
 from zosah_jax.method import Method
+from zosah_jax.methods import default_method
 from zosah_jax.pytree import Params, as_params
 from zosah_jax.result import History, Result, Status, is_success
+
+# A simulator's values are exact to a tolerance of about this, relative to their size. What is below
+# it sets the lengths of differences; only what is above makes the default a method for noise.
+TOLERANCE = 1e-6
 
 
 def run(
@@ -68,10 +73,12 @@ def run(
         bar = stack.enter_context(_Bar(budget, host.progress))
         users = evaluator.errors = np.geterr()
         stack.enter_context(np.errstate(all="ignore"))
+        size = 0.0
         if given is None and _is_measured(solver, log.budget):
-            level = measure_noise(evaluator.once, x0, box)
+            level, size = measure_noise(evaluator.once, x0, box)
         if solver is None:
-            solver = AskTell(x0, None, post=post, bounds=bounds, key=key, noise=level)
+            chosen = default_method(x0, noisy=level > TOLERANCE * size)
+            solver = AskTell(x0, chosen, post=post, bounds=bounds, key=key, noise=level)
         check_budget(budget - evaluator.num_calls, solver.num_points)
         evaluator.ndims = solver.method.value_ndims
         course = NoisyCourse(solver, level, log.budget) if level else None
