@@ -12,12 +12,11 @@ from tqdm import tqdm
 
 from experiments import experiment
 from experiments.common import records, style, table
-from experiments.common.curves import Curve, median, values_to_reach
+from experiments.common.curves import Curve, curve_of, median, values_to_reach
 from experiments.common.datasets import BUILT_IN, LIBSVM
 from experiments.common.errors import InputError
 from experiments.common.problems import Task, away_from_zero, logistic, valley
 from experiments.common.solvers import ENDLESS, Counted, cma_curve, scipy_curve
-from experiments.common.sweeps import constructor, lanes
 from experiments.common.tuning import (
     LEARNING_RATES,
     PUBLISHED,
@@ -27,7 +26,7 @@ from experiments.common.tuning import (
     compare,
     entry_name,
 )
-from zosah_jax import methods, minimize
+from zosah_jax import Result, methods, minimize
 
 # MeZO's runs are RSPG's here; ZOHA and DeepZero take 1.2 to 5 times the values of the best one and
 # more everywhere (`comparison`).
@@ -99,7 +98,9 @@ def measure(config: Config) -> dict[str, Any]:
             for name in config.datasets
         ]
         valleys = [valley for d in config.rosenbrock for valley in rosenbrocks(d)]
+        goals = [1e-8] * len(valleys)
         valleys += [quadratic(number) for number in range(config.quadratics)]
+        goals += [1e-8 * valley.start for valley in valleys[len(goals) :]]
         data = {task.name: _about(task, config.budget) for task in tasks}
         long = {
             v.name: {"dimension": v.dimension, "budget_in_d": config.valley_budget} for v in valleys
@@ -123,9 +124,9 @@ def measure(config: Config) -> dict[str, Any]:
                 bar.set_description(task.name)
                 data[task.name] |= _on_data(task, config, parts)
                 bar.update()
-            for valley in valleys:
+            for valley, goal in zip(valleys, goals, strict=True):
                 bar.set_description(valley.name)
-                long[valley.name] |= _on_valley(valley, config, parts)
+                long[valley.name] |= _on_valley(valley, goal, config, parts)
                 bar.update()
     named = [{"name": name, **found} for name, found in long.items()]
     return {"fractions": list(fractions), "data": data, "valleys": named}
@@ -147,11 +148,6 @@ def rosenbrocks(d: int) -> list[Task]:
 def quadratic(number: int, d: int = 100) -> Task:
     """A quadratic of condition 1e4 in a random orthonormal basis, from 0."""
     return away_from_zero(f"quadratic {number}, d = {d}", number, d, 1e4)
-
-
-def goal(valley: Task) -> float:
-    """Value to reach: 1e-8, on quadratics 1e-8 of the start."""
-    return 1e-8 * (valley.start if valley.name.startswith("quadratic") else 1)
 
 
 def _taken(
@@ -205,7 +201,8 @@ def _on_data(task: Task, config: Config, parts: Iterable[str]) -> dict[str, Any]
     most = config.budget * task.dimension
     found: dict[str, Any] = {}
     if "zopqn" in parts:
-        ours = lanes(task, constructor("zopqn"), config.seeds, most)
+        # one after another: its stages differ from lane to lane
+        ours = [curve_of(_zopqn(task, most, None, seed)) for seed in config.seeds]
         found["zopqn"] = task.prices(ours, config.fractions)
     if "peers" in parts:
         fun = task.objective()
@@ -215,24 +212,26 @@ def _on_data(task: Task, config: Config, parts: Iterable[str]) -> dict[str, Any]
     return found
 
 
-def _on_valley(valley: Task, config: Config, parts: Iterable[str]) -> dict[str, Any]:
+def _on_valley(valley: Task, goal: float, config: Config, parts: Iterable[str]) -> dict[str, Any]:
+    """Values to come to the goal, by every seed and by each peer at its best."""
     found: dict[str, Any] = {}
-    budget, target = config.valley_budget * valley.dimension, goal(valley)
+    budget = config.valley_budget * valley.dimension
     if "zopqn" in parts:
         found["zopqn"] = []
         for seed in config.seeds:
-            out = minimize(
-                lambda x: valley.fun(x, valley.data),
-                jnp.asarray(valley.x0),
-                methods.zopqn(),
-                budget=budget,
-                target=target,
-                key=seed,
-            )
+            out = _zopqn(valley, budget, goal, seed)
             found["zopqn"].append(int(out.num_evaluations) if out.success else None)
     if "peers" in parts:
-        found["peers"] = _valley_peers(valley, budget, target, config.seeds)
+        found["peers"] = _valley_peers(valley, budget, goal, config.seeds)
     return found
+
+
+def _zopqn(task: Task, budget: int, target: float | None, seed: int) -> Result:
+    """A run of ZO-PQN with its defaults."""
+    x0, method = jnp.asarray(task.x0), methods.zopqn()
+    return minimize(
+        lambda x: task.fun(x, task.data), x0, method, budget=budget, target=target, key=seed
+    )
 
 
 def _valley_peers(

@@ -254,9 +254,7 @@ def online(axes: Axes, found: dict[str, Any], conditions: list[float]) -> None:
         )
     axes.axhline(1, color=style.REFERENCE, linewidth=1)
     axes.set(
-        xscale="log",
-        xlabel="condition of the quadratic",
-        ylabel="values needed / always fresh",
+        xscale="log", xlabel="condition of the quadratic", ylabel="values needed / always fresh"
     )
     axes.set_title("(b) Fit switched off")
     axes.set_ylim(0.75, 1.05)

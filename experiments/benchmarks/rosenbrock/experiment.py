@@ -86,10 +86,7 @@ def measure(config: Config) -> dict[str, Any]:
 
 
 def _best(
-    constructor: Constructor,
-    tried: dict[float, list[Curve]],
-    seeds: tuple[int, ...],
-    target: float,
+    constructor: Constructor, tried: dict[float, list[Curve]], seeds: tuple[int, ...], target: float
 ) -> dict[str, Any]:
     """What is kept of a method: its runs at the learning rate with the smallest median."""
     values = {r: [values_to_reach(c, target) for c in curves] for r, curves in tried.items()}

@@ -69,7 +69,4 @@ def functions(
         with torch.no_grad():
             model.network(images)
 
-    return forward, lambda: (
-        model.calculate_grads(_Here(images), _Here(labels), 5e-3),
-        None,
-    )[1]
+    return forward, lambda: (model.calculate_grads(_Here(images), _Here(labels), 5e-3), None)[1]

@@ -221,7 +221,7 @@ def _asking_and_telling(subspace_dim: int, params: jax.Array) -> Callable[[], An
     return lambda: step(params, state)
 
 
-# --- devices ---------------------------------------------------------------------------------------
+# --- devices --------------------------------------------------------------------------------------
 
 
 def measure_mesh(devices: int) -> dict[str, Any]:

@@ -62,11 +62,7 @@ def measure(config: Config) -> dict[str, Any]:
     """Attack one image of each digit, the first that is read rightly, by every method."""
     images, labels = held_out()
     attacks = []
-    with (
-        served() as address,
-        Remote(address) as remote,
-        ThreadPoolExecutor(config.threads) as pool,
-    ):
+    with served() as address, Remote(address) as remote, ThreadPoolExecutor(config.threads) as pool:
         for digit in tqdm(config.digits, unit="digit"):
             original = next(
                 image

@@ -14,12 +14,7 @@ from experiments.common import style, table
 from experiments.common.curves import Curve, best_after, curve_of
 from experiments.common.solvers import Counted, cma_curve, scipy_curve
 from experiments.examples.reaction_kinetics.model import MINUTES, RATES, concentrations
-from experiments.examples.reaction_kinetics.problem import (
-    MEASURED,
-    TIMES,
-    Calibration,
-    calibration,
-)
+from experiments.examples.reaction_kinetics.problem import MEASURED, TIMES, Calibration, calibration
 from zosah_jax import Host, methods, minimize
 
 

@@ -195,7 +195,7 @@ def _parameters(method: str) -> set[str]:
     return names - {"learning_rate", "key", "evaluator"}
 
 
-# --- runs ------------------------------------------------------------------------------------------
+# --- runs -----------------------------------------------------------------------------------------
 def trained(
     settings: list[Setting],
     data: ImageData,
