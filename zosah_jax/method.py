@@ -123,6 +123,10 @@ class Method(ABC):
     default_learning_rate: ClassVar[float | None] = None
     """The learning rate of the optax form where the user names none."""
 
+    keeps_bits: ClassVar[bool] = True
+    """Whether its runs are compiled as ever, so that they are the same to the last bit. Where not,
+    what does little work is compiled with little effort (`faces/compiling.py`)."""
+
     def __post_init__(self) -> None:
         """Refuse options that are out of range; what depends on the parameters waits for `init`."""
         typed_key(self.key)

@@ -38,14 +38,17 @@ class Traced:
         self._hash = hash(self._structure)
 
     def with_constants(self, constants: list[Any]) -> Objective:
-        """The objective, a function of the parameters in float32 or wider."""
+        """The objective, a function of the parameters in float32 or wider.
+
+        It is a pytree of its constants, so that an evaluator can hand it to where they must be
+        arguments (`sharded`).
+        """
+        return jax.tree_util.Partial(self._value, constants)
+
+    def _value(self, constants: list[Any], point: Params) -> jax.Array:
         closed = core.ClosedJaxpr(self.jaxpr, constants)
-
-        def value(point: Params) -> jax.Array:
-            (found,) = core.jaxpr_as_fun(closed)(*jax.tree.leaves(point))
-            return found
-
-        return value
+        (found,) = core.jaxpr_as_fun(closed)(*jax.tree.leaves(point))
+        return found
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Traced) and self._structure == other._structure

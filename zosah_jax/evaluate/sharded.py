@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
+from jax.tree_util import Partial
 
 from zosah_jax.checks import check_count
 from zosah_jax.evaluate.evaluators import Evaluator, ValueFn, in_chunks
@@ -93,7 +94,10 @@ class Sharded:
         devices = math.prod(self.mesh.shape[name] for name in axes)
         share, left = divmod(len(probes), devices)
 
-        def answer(params: Params, probes: Any) -> jax.Array:
+        # What it closes over lies on the mesh, too, and must be an argument within.
+        objective = value_fn if isinstance(value_fn, Partial) else Partial(value_fn)
+
+        def answer(value_fn: ValueFn, params: Params, probes: Any) -> jax.Array:
             # Whole probes in and whole values out: were they laid out over the mesh, what comes
             # before and after would be partitioned too, and round otherwise.
             device = jax.lax.axis_index(axes)
@@ -106,12 +110,12 @@ class Sharded:
         run = jax.shard_map(
             answer,
             mesh=self.mesh,
-            in_specs=(P(), P()),
+            in_specs=(P(), P(), P()),
             out_specs=P(),
             axis_names=set(axes),
             check_vma=False,
         )
-        return run(params, probes)
+        return run(objective, params, probes)
 
 
 def _share(probes: Any, device: jax.Array, share: int, even: int, count: int) -> Any:

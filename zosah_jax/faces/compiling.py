@@ -3,7 +3,8 @@
 A method's own algebra is many small operations, each done a few hundred times. Compiling them takes
 seconds where running them takes milliseconds, and optimising them saves microseconds. Objectives
 are another matter. So what a face compiles apart from the objective, and a run whose objective does
-little work in all its budget, is compiled quickly.
+little work in all its budget, is compiled quickly; but not of published methods, whose runs are to
+be the same to the last bit, which depends on what a compiler makes of a sum (`Method.keeps_bits`).
 """
 
 from functools import cache

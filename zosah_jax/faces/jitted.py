@@ -141,7 +141,7 @@ def _run(
         done = _loop(plan, sizes, program.with_constants(constants), inputs)
         return _result(done, has_target, traced=True)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    quick = is_little_work(program.jaxpr, budget)
+    quick = not plan.method.keeps_bits and is_little_work(program.jaxpr, budget)
     compiled, sizes = _program(
         program, plan, treedef, shapes, quick, bool(jax.config.read("jax_enable_x64"))
     )

@@ -86,7 +86,8 @@ def _program(
         return state, after.init(params), method.next_stage(state)
 
     moves = tuple(stage.moves for stage in method.stages(params))
-    compiled = partial(jax.jit, compiler_options=quick_options())  # the method's algebra alone
+    options = None if method.keeps_bits else quick_options()
+    compiled = partial(jax.jit, compiler_options=options)
     numbers = range(len(moves))
     return Program(
         begin=compiled(begin),

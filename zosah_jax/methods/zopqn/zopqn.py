@@ -95,6 +95,7 @@ class ZOPQN(Method):
     noise: float | None = None
 
     default_learning_rate: ClassVar[float | None] = 1.0
+    keeps_bits: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range; the subspace dimension waits for the parameters."""
