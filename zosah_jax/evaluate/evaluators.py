@@ -21,6 +21,15 @@ ValueFn = Callable[[Params], jax.Array]
 Evaluator = Callable[[ValueFn, Params, Probes], jax.Array]
 
 
+def traces_itself(evaluator: Evaluator) -> bool:
+    """Whether an evaluator wants the objective untraced.
+
+    One that answers within a mesh of its own does: a program that was traced outside has the layout
+    of the mesh outside in it. It says so by an attribute `traces_itself`.
+    """
+    return getattr(evaluator, "traces_itself", False)
+
+
 @dataclass(frozen=True)
 class InChunks:
     """See `in_chunks`; `size` None: all probes at once."""

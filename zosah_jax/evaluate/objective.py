@@ -38,17 +38,14 @@ class Traced:
         self._hash = hash(self._structure)
 
     def with_constants(self, constants: list[Any]) -> Objective:
-        """The objective, a function of the parameters in float32 or wider.
-
-        It is a pytree of its constants, so that an evaluator can hand it to where they must be
-        arguments (`sharded`).
-        """
-        return jax.tree_util.Partial(self._value, constants)
-
-    def _value(self, constants: list[Any], point: Params) -> jax.Array:
+        """The objective, a function of the parameters in float32 or wider."""
         closed = core.ClosedJaxpr(self.jaxpr, constants)
-        (found,) = core.jaxpr_as_fun(closed)(*jax.tree.leaves(point))
-        return found
+
+        def value(point: Params) -> jax.Array:
+            (found,) = core.jaxpr_as_fun(closed)(*jax.tree.leaves(point))
+            return found
+
+        return value
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Traced) and self._structure == other._structure
@@ -77,10 +74,7 @@ def trace(
     Raises:
         TypeError, ValueError: the value is not real, or of another shape.
     """
-
-    def checked(point: Params) -> jax.Array:
-        return checked_value(value_fn, projected(bounds, point), params, value_shape)
-
+    checked = untraced(value_fn, params, bounds, value_shape)
     closed = jax.make_jaxpr(checked)(widen(params))
     if _jits_with_constants(closed.jaxpr):
         closed = jax.make_jaxpr(partial(_inlined, closed))(*jax.tree.leaves(widen(params)))
@@ -96,6 +90,20 @@ def traced(
     """The objective with its constants; arguments as of `trace`."""
     program, constants = trace(value_fn, params, bounds, value_shape)
     return program.with_constants(constants)
+
+
+def untraced(
+    value_fn: Callable[[Params], Any],
+    params: Params,
+    bounds: Bounds | None = None,
+    value_shape: tuple[int, ...] = (),
+) -> Objective:
+    """The objective, checked, and traced wherever it is called; arguments as of `trace`."""
+
+    def checked(point: Params) -> jax.Array:
+        return checked_value(value_fn, projected(bounds, point), params, value_shape)
+
+    return checked
 
 
 def checked_value(

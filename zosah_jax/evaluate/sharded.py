@@ -2,13 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
-from jax.tree_util import Partial
 
 from zosah_jax.checks import check_count
 from zosah_jax.evaluate.evaluators import Evaluator, ValueFn, in_chunks
@@ -88,16 +87,15 @@ class Sharded:
     axes: tuple[str, ...]
     local: Evaluator | None
 
+    traces_itself: ClassVar[bool] = True
+
     def __call__(self, value_fn: ValueFn, params: Params, probes: Probes) -> jax.Array:
         """Values of the probes."""
         axes, local = self.axes, self.local
         devices = math.prod(self.mesh.shape[name] for name in axes)
         share, left = divmod(len(probes), devices)
 
-        # What it closes over lies on the mesh, too, and must be an argument within.
-        objective = value_fn if isinstance(value_fn, Partial) else Partial(value_fn)
-
-        def answer(value_fn: ValueFn, params: Params, probes: Any) -> jax.Array:
+        def answer(params: Params, probes: Any) -> jax.Array:
             # Whole probes in and whole values out: were they laid out over the mesh, what comes
             # before and after would be partitioned too, and round otherwise.
             device = jax.lax.axis_index(axes)
@@ -110,12 +108,12 @@ class Sharded:
         run = jax.shard_map(
             answer,
             mesh=self.mesh,
-            in_specs=(P(), P(), P()),
+            in_specs=(P(), P()),
             out_specs=P(),
             axis_names=set(axes),
             check_vma=False,
         )
-        return run(objective, params, probes)
+        return run(params, probes)
 
 
 def _share(probes: Any, device: jax.Array, share: int, even: int, count: int) -> Any:

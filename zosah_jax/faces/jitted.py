@@ -18,8 +18,8 @@ import numpy as np
 from jax.experimental import io_callback
 
 from zosah_jax.drive import PATIENCE, After, advance, point_of, updates_of
-from zosah_jax.evaluate.evaluators import Evaluator
-from zosah_jax.evaluate.objective import Objective, Traced, trace
+from zosah_jax.evaluate.evaluators import Evaluator, traces_itself
+from zosah_jax.evaluate.objective import Objective, Traced, trace, untraced
 from zosah_jax.faces.compiling import is_little_work, quick_options
 from zosah_jax.faces.progress import Callback, Progress, says_stop
 from zosah_jax.faces.transformation import as_count
@@ -132,8 +132,14 @@ def _run(
     fun: Callable[[Params], Any], plan: Plan, inputs: Inputs, budget: int, has_target: bool
 ) -> Result:
     problem = inputs.problem
-    program, constants = trace(fun, inputs.x0, problem.bounds, problem.value_shape)
     plan = plan._replace(method=without_key(plan.method))
+    if traces_itself(plan.evaluator):  # compiled anew at each call: nobody sees its program
+        sizes = values_per_stage(plan.method, inputs.x0, problem)
+        check_budget(budget, sizes[0])
+        objective = untraced(fun, inputs.x0, problem.bounds, problem.value_shape)
+        done = jax.jit(partial(_loop, plan, sizes, objective))(inputs)
+        return _result(done, has_target, traced=isinstance(done[1], jax.core.Tracer))
+    program, constants = trace(fun, inputs.x0, problem.bounds, problem.value_shape)
     leaves, treedef = jax.tree.flatten(inputs)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in (*leaves, *constants)):
         sizes = values_per_stage(plan.method, inputs.x0, problem)

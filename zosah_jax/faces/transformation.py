@@ -14,8 +14,8 @@ import optax
 from zosah_jax.checks import typed_key
 from zosah_jax.drive import Advance, advance, updates_of
 from zosah_jax.evaluate.automatic import automatic
-from zosah_jax.evaluate.evaluators import Evaluator
-from zosah_jax.evaluate.objective import bind_extra, traced
+from zosah_jax.evaluate.evaluators import Evaluator, traces_itself
+from zosah_jax.evaluate.objective import bind_extra, traced, untraced
 from zosah_jax.method import Method, Problem, State, exact_problem
 from zosah_jax.methods import METHODS
 from zosah_jax.pytree import Params, check_params, working_dtype
@@ -132,7 +132,9 @@ def _direction(method: Method, evaluator: Evaluator) -> optax.GradientTransforma
         del updates
         check_params(params)
         problem = exact_problem(params) if problem is None else problem
-        objective = traced(bind_extra(value_fn, extra), params, problem.bounds, problem.value_shape)
+        prepare = untraced if traces_itself(evaluator) else traced
+        fun = bind_extra(value_fn, extra)
+        objective = prepare(fun, params, problem.bounds, problem.value_shape)
         stages = method.stages(params)
 
         def take(number: int, before: ZerothOrderState) -> tuple[Advance, ZerothOrderState]:
