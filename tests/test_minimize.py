@@ -636,3 +636,13 @@ def test_a_callback_is_not_told_of_batches_that_move_nothing():
     out = minimize(bowl, X0, methods.zopqn(), budget=40, callback=told.append)
     assert [p.step for p in told] == list(range(1, len(told) + 1))
     assert 1 < len(told) < len(out.history.value)
+
+
+@pytest.mark.parametrize("host", [None, zosah_jax.Host()])
+def test_what_comes_after_is_handed_the_value(host):
+    """A plateau schedule wants the loss as `value=`, and halves the steps where it does not fall."""
+    plateau = optax.contrib.reduce_on_plateau(patience=3, factor=0.5)
+    f = bowl if host is None else lambda x: float(np.sum((x - CENTRE) ** 2))
+    with jax.numpy_dtype_promotion("standard"):  # optax's own arithmetic there is not strict
+        out = minimize(f, X0, zosah_jax.methods.zosah(), budget=120, post=plateau, host=host)
+    assert out.value < 1e-5 * bowl(jnp.asarray(X0))  # it halves the steps on the way
