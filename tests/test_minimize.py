@@ -640,7 +640,7 @@ def test_a_callback_is_not_told_of_batches_that_move_nothing():
 
 @pytest.mark.parametrize("host", [None, zosah_jax.Host()])
 def test_what_comes_after_is_handed_the_value(host):
-    """A plateau schedule wants the loss as `value=`, and halves the steps where it does not fall."""
+    """A plateau schedule wants the loss as `value=`: it halves steps where that does not fall."""
     plateau = optax.contrib.reduce_on_plateau(patience=3, factor=0.5)
     f = bowl if host is None else lambda x: float(np.sum((x - CENTRE) ** 2))
     with jax.numpy_dtype_promotion("standard"):  # optax's own arithmetic there is not strict

@@ -70,8 +70,8 @@ def followed(method, f, x, count, stages=None):
 
 
 def test_equals_the_reference(x64):
-    # Other orders of the coordinates meet the hard case of the trust region (a gradient orthogonal to
-    # the lowest eigenvector but for rounding), where the last bit decides which way a step goes.
+    # Other orders of the coordinates meet the hard case of the trust region: a gradient orthogonal
+    # to the lowest eigenvector but for rounding, where the last bit decides which way a step goes.
     method, x = methods.zopqn(noise=NOISE, key=1), jnp.asarray(START)
     points, told, kinds, state, spent = followed(method, smooth, x, STAGES)
     order = np.asarray(state.address.index, int)
