@@ -60,10 +60,12 @@ def test_nothing_is_nan_where_no_value_is(name):
         state, step = tx.init(x), jax.jit(functools.partial(update, tx))
         for _ in range(2):
             x, state = step(x, state)
+        found = zosah_jax.minimize(bowl, jnp.zeros(4), tx, budget=60)
     (seen,) = zeroth_order_states(state)
     assert np.isfinite(seen.info.base_value)
     assert zosah_jax.num_evaluations(state) > 2
     assert bowl(x) != bowl(jnp.zeros(4))
+    assert found.value < bowl(jnp.zeros(4))
 
 
 @of_every_method

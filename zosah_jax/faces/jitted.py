@@ -30,8 +30,7 @@ from zosah_jax.switch import switch
 
 HISTORY = 1000
 """Most entries of a history: one for every so many values."""
-
-_KEPT = 32  # compiled runs that are kept, the least recently used leave first
+_KEPT = 32  # compiled runs that are kept; the least recently used leave first
 
 
 class Plan(NamedTuple):
@@ -102,7 +101,7 @@ class _Found(NamedTuple):
     missing: jax.Array
 
 
-_Ended = tuple[_Run, jax.Array]  # and the value at the last point, NaN where it was not asked
+_Ended = tuple[_Run, jax.Array]  # and the value at the last point, inf where it was not asked
 
 
 def run(
@@ -223,7 +222,7 @@ def _loop(plan: Plan, sizes: tuple[int, ...], objective: Objective, inputs: Inpu
         ended = run.status == int(Status.RUNNING)
         status = jnp.where(ended, int(Status.BUDGET_SPENT), run.status).astype(jnp.int32)
         value = position[1]
-        return run._replace(status=status), jnp.where(jnp.isfinite(value), value, jnp.nan)
+        return run._replace(status=status), value
     return _last_value(method, objective, inputs, run)
 
 
@@ -337,7 +336,7 @@ def _called_back(ticket: jax.Array, run: _Run, value: jax.Array, skipped: jax.Ar
 def _last_value(method: Method, objective: Objective, inputs: Inputs, run: _Run) -> _Ended:
     """Spend the value that was kept for the last point, if the run spent its budget."""
     wide = widen(run.params)
-    missing = jnp.full((), jnp.nan, run.best_value.dtype)
+    missing = jnp.full((), jnp.inf, run.best_value.dtype)
     ends = run.status == int(Status.RUNNING)
     value = jax.lax.cond(ends, lambda: method.merit(objective(wide)[None])[0], lambda: missing)
     better = value < run.best_value
@@ -360,7 +359,7 @@ def _last_value(method: Method, objective: Objective, inputs: Inputs, run: _Run)
 
 def _blank_history(dtype: jax.typing.DTypeLike) -> History:
     return History(
-        jnp.full(HISTORY, jnp.nan, dtype),
+        jnp.full(HISTORY, jnp.inf, dtype),
         jnp.full(HISTORY, jnp.inf, dtype),
         jnp.zeros(HISTORY, jnp.uint32),
     )
@@ -377,8 +376,11 @@ def _noted(
 
 
 def _result(ended: _Ended, has_target: bool, *, traced: bool) -> Result:
+    """The result; what is not known is inf within (`jax_debug_nans`), and NaN here."""
     done, last_value = ended
     value, best, spent = done.history
+    xp: Any = jnp if traced else np
+    value, last_value = (xp.where(xp.isfinite(x), x, xp.nan) for x in (value, last_value))
     status: Any = done.status
     success = is_success(status, done.best_value, has_target)
     if not traced:

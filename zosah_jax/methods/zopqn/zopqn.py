@@ -171,7 +171,7 @@ class ZOPQN(Method):
         values: jax.Array,
     ) -> Outcome:
         before = jnp.where(jnp.isfinite(state.value), state.value, values[0])
-        after = tell_trial(self.noise, state, problem, batch, values)
+        after = _finite(tell_trial(self.noise, state, problem, batch, values), state)
         dim = len(state.unit)
         if dim < dimension(params):
             over = after.spent >= self.period * dim
@@ -208,9 +208,25 @@ def _told(tell: Any) -> Any:
         state: ZOPQNState, params: Params, problem: Problem, batch: Batch, values: jax.Array
     ) -> Outcome:
         del params
-        return Outcome(tell(state, problem, batch, values), None, _value(state))
+        after = _finite(tell(state, problem, batch, values), state)
+        return Outcome(after, None, _value(state))
 
     return told
+
+
+def _finite(after: ZOPQNState, before: ZOPQNState) -> ZOPQNState:
+    """The state; a model of f that is not finite (values may underflow) stays what it was."""
+
+    def kept(new: Any, old: Any) -> Any:
+        leaves = jax.tree.leaves(new)
+        finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]).all()
+        return jax.tree.map(lambda n, o: jnp.where(finite, n, o), new, old)
+
+    return after._replace(
+        model=kept(after.model, before.model),
+        secants=kept(after.secants, before.secants),
+        radius=jnp.where(jnp.isnan(after.radius), before.radius, after.radius),
+    )
 
 
 def _next_block(state: ZOPQNState) -> ZOPQNState:
