@@ -381,11 +381,11 @@ def _result(ended: _Ended, has_target: bool, *, traced: bool) -> Result:
     value, best, spent = done.history
     xp: Any = jnp if traced else np
     value, last_value = (xp.where(xp.isfinite(x), x, xp.nan) for x in (value, last_value))
-    status: Any = done.status
-    success = is_success(status, done.best_value, has_target)
+    status, least = xp.asarray(done.status), xp.asarray(done.best_value)
+    success = is_success(status, least, has_target)  # NumPy's arithmetic compiles nothing
     if not traced:
         used = np.asarray(spent) > 0
-        value, best, spent = (np.asarray(part)[used] for part in done.history)
+        value, best, spent = (np.asarray(part)[used] for part in (value, best, spent))
         status, success = Status(int(status)), bool(success)
     return Result(
         params=done.best_params,
