@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from zosah_jax.checks import check_choice, check_positive, check_static_count
-from zosah_jax.method import Batch, Method, Outcome, Problem
+from zosah_jax.method import Batch, Outcome, Problem
 from zosah_jax.methods.estimate import mean_weights
-from zosah_jax.methods.memoryless import MemorylessState
+from zosah_jax.methods.memoryless import Memoryless, MemorylessState
 from zosah_jax.probes import DirectionProbes, Distribution, combine_directions
 from zosah_jax.pytree import Params, working_dtype
 
@@ -17,7 +17,7 @@ Normalisation = Literal["deviation", "paper"]
 
 
 @dataclass(frozen=True, eq=False)
-class FZOO(Method):
+class FZOO(Memoryless):
     r"""Direction of descent in units of its own noise: a normalised gradient, estimated.
 
     .. math:: v = \frac{1}{N \sigma} \sum_i (l_i - l_0) u_i, \qquad
@@ -69,11 +69,6 @@ class FZOO(Method):
         check_positive("smoothing", self.smoothing)
         check_choice("distribution", self.distribution, get_args(Distribution))
         check_choice("normalisation", self.normalisation, get_args(Normalisation))
-
-    def init(self, params: Params, key: jax.Array) -> MemorylessState:
-        """The state before the first step."""
-        del params
-        return MemorylessState(key, jnp.zeros((), jnp.int32))
 
     def ask(self, state: MemorylessState, params: Params, problem: Problem) -> Batch:
         """The parameters (scale 0), then a step along each direction."""

@@ -1,8 +1,13 @@
-"""The state of methods that learn nothing from step to step: a key and a count."""
+"""Methods that learn nothing from step to step: their state is a key and a count."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
+
+from zosah_jax.method import Method
+from zosah_jax.pytree import Params
 
 
 class MemorylessState(NamedTuple):
@@ -15,3 +20,13 @@ class MemorylessState(NamedTuple):
 
     key: jax.Array
     step: jax.Array
+
+
+@dataclass(frozen=True, eq=False)
+class Memoryless(Method):
+    """A method with such a state."""
+
+    def init(self, params: Params, key: jax.Array) -> MemorylessState:
+        """The state before the first step."""
+        del params
+        return MemorylessState(key, jnp.zeros((), jnp.int32))

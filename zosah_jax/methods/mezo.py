@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from zosah_jax.checks import check_positive, check_static_count
-from zosah_jax.method import Batch, Method, Outcome, Problem
+from zosah_jax.method import Batch, Outcome, Problem
 from zosah_jax.methods.estimate import mean_value, mean_weights
-from zosah_jax.methods.memoryless import MemorylessState
+from zosah_jax.methods.memoryless import Memoryless, MemorylessState
 from zosah_jax.probes import DirectionProbes, combine_directions
 from zosah_jax.pytree import Params, working_dtype
 
 
 @dataclass(frozen=True, eq=False)
-class MeZO(Method):
+class MeZO(Memoryless):
     r"""Gradient estimated by two-sided differences along random directions (SPSA).
 
     .. math:: G = \frac{1}{n} \sum_i \frac{f(x + \epsilon z_i) - f(x - \epsilon z_i)}{2 \epsilon}
@@ -65,11 +65,6 @@ class MeZO(Method):
         super().__post_init__()
         check_static_count("num_samples", self.num_samples)
         check_positive("smoothing", self.smoothing)
-
-    def init(self, params: Params, key: jax.Array) -> MemorylessState:
-        """The state before the first step."""
-        del params
-        return MemorylessState(key, jnp.zeros((), jnp.int32))
 
     def ask(self, state: MemorylessState, params: Params, problem: Problem) -> Batch:
         """A step forth along each direction, then a step back along each."""

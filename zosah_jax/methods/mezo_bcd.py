@@ -7,16 +7,16 @@ import jax.numpy as jnp
 
 from zosah_jax.blocks import BlockOrder, BlockRule, block_at, check_blocks, split_blocks
 from zosah_jax.checks import check_positive, check_static_count
-from zosah_jax.method import Batch, Method, Outcome, Problem
+from zosah_jax.method import Batch, Outcome, Problem
 from zosah_jax.methods.estimate import mean_value
-from zosah_jax.methods.memoryless import MemorylessState
+from zosah_jax.methods.memoryless import Memoryless, MemorylessState
 from zosah_jax.methods.mezo import forth_and_back, slope_weights
 from zosah_jax.probes import BlockProbes, move_block
 from zosah_jax.pytree import Params, widen
 
 
 @dataclass(frozen=True, eq=False)
-class MeZOBCD(Method):
+class MeZOBCD(Memoryless):
     r"""MeZO's gradient within one block of the parameters, another one every step.
 
     .. math:: G = \frac{1}{n} \sum_i \frac{f(x + \epsilon z_i) - f(x - \epsilon z_i)}{2 \epsilon}
@@ -73,9 +73,9 @@ class MeZOBCD(Method):
         return "layer" if self.blocks is None else self.blocks
 
     def init(self, params: Params, key: jax.Array) -> MemorylessState:
-        """The state before the first step."""
-        split_blocks(params, self._rule)  # refuses them before the first step
-        return MemorylessState(key, jnp.zeros((), jnp.int32))
+        """The state before the first step; blocks that cannot be are refused here."""
+        split_blocks(params, self._rule)
+        return super().init(params, key)
 
     def ask(self, state: MemorylessState, params: Params, problem: Problem) -> Batch:
         """A step forth along each direction within the step's block, then a step back."""

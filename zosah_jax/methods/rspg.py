@@ -6,15 +6,15 @@ import jax
 import jax.numpy as jnp
 
 from zosah_jax.checks import check_positive, check_static_count
-from zosah_jax.method import Batch, Method, Outcome, Problem
+from zosah_jax.method import Batch, Outcome, Problem
 from zosah_jax.methods.estimate import mean_weights
-from zosah_jax.methods.memoryless import MemorylessState
+from zosah_jax.methods.memoryless import Memoryless, MemorylessState
 from zosah_jax.probes import DirectionProbes, combine_directions
 from zosah_jax.pytree import Params, precision, working_dtype
 
 
 @dataclass(frozen=True, eq=False)
-class RSPG(Method):
+class RSPG(Memoryless):
     r"""Gradient of a Gaussian smoothing of f, estimated along random directions.
 
     .. math:: G = \frac{1}{q} \sum_i \frac{f(x + \mu u_i) - f(x)}{\mu} u_i, \quad u_i \sim N(0, I)
@@ -55,11 +55,6 @@ class RSPG(Method):
         super().__post_init__()
         check_static_count("num_directions", self.num_directions)
         check_positive("smoothing", self.smoothing, optional=True)
-
-    def init(self, params: Params, key: jax.Array) -> MemorylessState:
-        """The state before the first step."""
-        del params
-        return MemorylessState(key, jnp.zeros((), jnp.int32))
 
     def ask(self, state: MemorylessState, params: Params, problem: Problem) -> Batch:
         """The parameters (scale 0), then a step along each direction."""
