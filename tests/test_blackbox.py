@@ -718,7 +718,7 @@ def test_noise_sets_lengths_by_halves_damps_steps_and_averages():
     ):
         whole, taken = take_step(spent, value)
         assert np.abs(whole).max() > 0
-        np.testing.assert_allclose(taken, share * whole, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(taken, share * whole, rtol=1e-12)
         points.append(solver.params)
     mean = np.zeros(4)
     for step, point in enumerate(points, 1):

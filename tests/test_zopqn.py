@@ -84,6 +84,7 @@ def test_equals_the_reference(x64):
     np.testing.assert_allclose(points, run.points, rtol=0, atol=1e-7)
     stood = [*points[1:], np.asarray(state.x)]
     np.testing.assert_allclose(told, [smooth(p, np) for p in stood], rtol=1e-12)
+    np.testing.assert_allclose(told[:-1], [smooth(p, np) for p in run.points[1:]], rtol=1e-8)
     assert told[-1] < told[0] - 0.1
     assert state.secants.size > 0 < run.theta
     assert run.evidence != 0
