@@ -6,15 +6,14 @@ Probes are a pytree of arrays with a common leading axis, one entry a probe. `ja
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zosah_jax.low_rank import Distribution, Law, LowRank, add_low_rank, draw
 from zosah_jax.pytree import Address, Params, add_at, widen, working_dtype
-
-Distribution = Literal["normal", "rademacher"]
 
 
 class Probes(Protocol):
@@ -82,13 +81,14 @@ class DirectionProbes:
             themselves.
         scaling: factor of every coordinate, a pytree like the parameters, in float32 or wider, its
             leaves with the leading axis n but the same for every probe; None is 1.
-        distribution: of the directions' coordinates (static).
+        distribution: of the directions (static): that of their independent coordinates, or
+            `low_rank.LowRank`.
     """
 
     key: jax.Array
     scale: jax.Array
     scaling: Params | None = None
-    distribution: Distribution = field(default="normal", metadata={"static": True})
+    distribution: Law = field(default="normal", metadata={"static": True})
 
     def __len__(self) -> int:
         return self.scale.shape[0]
@@ -145,13 +145,14 @@ def tree_broadcast(tree: Params, n: int) -> Params:
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (n, *jnp.shape(leaf))), tree)
 
 
-def direction(key: jax.Array, params: Params, distribution: Distribution = "normal") -> Params:
-    """Random direction of a key: independent coordinates of mean 0 and variance 1.
+def direction(key: jax.Array, params: Params, distribution: Law = "normal") -> Params:
+    """Random direction of a key: uncorrelated coordinates of mean 0 and variance 1.
 
     Args:
         key: typed PRNG key.
         params: pytree; only shapes and dtypes matter.
-        distribution: "normal", N(0, 1), or "rademacher", +1 or -1 with equal chances.
+        distribution: of independent coordinates: "normal", N(0, 1), or "rademacher", +1 or -1 with
+            equal chances; or `low_rank.LowRank`, of matrices that are products of factors.
 
     Returns:
         A pytree like `params`, in float32 or wider.
@@ -167,18 +168,19 @@ def direction(key: jax.Array, params: Params, distribution: Distribution = "norm
 
 
 def combine_directions(
-    key: jax.Array, weight: jax.Array, params: Params, distribution: Distribution = "normal"
+    key: jax.Array, weight: jax.Array, params: Params, distribution: Law = "normal"
 ) -> Params:
     """Sum over k of weight_k u_k, like `params` in float32 or wider; see `add_directions`."""
     return add_directions(jax.tree.map(jnp.zeros_like, widen(params)), key, weight, distribution)
 
 
 def add_directions(
-    tree: Params, key: jax.Array, weight: jax.Array, distribution: Distribution = "normal"
+    tree: Params, key: jax.Array, weight: jax.Array, distribution: Law = "normal"
 ) -> Params:
     """The tree with weight_k u_k added for every k, one direction at a time.
 
-    No direction is ever there as a whole: it is drawn in parts, which are added in place.
+    No direction is ever there as a whole: it is drawn in parts, which are added in place. Those of
+    low rank are added up together, each matrix by one product of all its factors.
 
     Args:
         tree: pytree in float32 or wider.
@@ -190,6 +192,8 @@ def add_directions(
         A pytree like `tree`.
     """
     leaves, treedef = jax.tree.flatten(tree)
+    if isinstance(distribution, LowRank):
+        return jax.tree.unflatten(treedef, add_low_rank(leaves, key, weight, distribution))
 
     def add(leaves: list[jax.Array], each: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
         return _moved(leaves, *each, distribution), None
@@ -267,7 +271,7 @@ def _groups(leaves: list[jax.Array]) -> list[list[jax.Array]]:
 def _move_small(
     leaves: list[jax.Array], key: jax.Array, weight: jax.Array, distribution: Distribution
 ) -> list[jax.Array]:
-    u = _draw(key, sum(leaf.size for leaf in leaves), working_dtype(leaves), distribution)
+    u = draw(key, sum(leaf.size for leaf in leaves), working_dtype(leaves), distribution)
     ends = np.cumsum([leaf.size for leaf in leaves])
     parts = jnp.split(u, ends[:-1]) if len(leaves) > 1 else [u]
     return [
@@ -285,7 +289,7 @@ def _move_large(
 
     def add(part: jax.Array, flat: jax.Array, size: int = size) -> jax.Array:
         start = (part * (leaf.size // parts),)
-        u = _draw(jax.random.fold_in(key, part), size, leaf.dtype, distribution)
+        u = draw(jax.random.fold_in(key, part), size, leaf.dtype, distribution)
         moved = jax.lax.dynamic_slice(flat, start, (size,)) + weight * u
         return jax.lax.dynamic_update_slice(flat, moved, start)
 
@@ -293,8 +297,3 @@ def _move_large(
     if left := leaf.size - parts * size:
         flat = add(jnp.asarray(parts, jnp.int32), flat, left)
     return [flat.reshape(leaf.shape)]
-
-
-def _draw(key: jax.Array, size: int, dtype: Any, distribution: Distribution) -> jax.Array:
-    draw = jax.random.normal if distribution == "normal" else jax.random.rademacher
-    return draw(key, (size,), dtype)

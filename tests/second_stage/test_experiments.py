@@ -275,6 +275,23 @@ def test_overhead(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
+def test_population(tmp_path, monkeypatch, capsys):
+    population = importlib.import_module("experiments.benchmarks.population.experiment")
+    monkeypatch.setattr(population, "_PERCEPTRON", (16, 8, 10))
+    config = population.Config(
+        width=16, layers=1, length=8, members=4, repeats=1, budget=64, seeds=(0, 1)
+    )
+    results = run("population", config, tmp_path)
+    assert len(results["objectives"]) == 3
+    for found in results["objectives"].values():
+        assert {"dense, one by one", "low rank, one product"} < set(found["ratios"])
+        assert found["of_dense"]["ratio"] > 0
+    for method in ("mezo", "rspg", "fzoo"):
+        assert all(len(found["losses"]) == 2 for found in results["learning"][method].values())
+    assert "loss after 64 values" in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_speed_and_the_same_bits_on_a_mesh_and_by_two_processes(tmp_path, capsys):
     speed = experiment.load("speed")
     config = speed.Config(

@@ -1,10 +1,11 @@
-"""How probes are answered: `evaluators.py` (the plain ones), `grouped/`, `sharded.py`, `automatic`.
+"""How probes are answered: plainly, `grouped/`, `factored/`, `sharded.py`; `automatic` chooses.
 
 `objective.py` makes of a user's function what all of them call: traced once, and checked.
 """
 
 from zosah_jax.evaluate.automatic import Tuned, automatic, autotune
 from zosah_jax.evaluate.evaluators import Evaluator, all_at_once, in_chunks, one_by_one
+from zosah_jax.evaluate.factored.evaluator import factored
 from zosah_jax.evaluate.grouped.evaluator import grouped
 from zosah_jax.evaluate.sharded import sharded
 
@@ -14,6 +15,7 @@ __all__ = [
     "all_at_once",
     "automatic",
     "autotune",
+    "factored",
     "grouped",
     "in_chunks",
     "one_by_one",

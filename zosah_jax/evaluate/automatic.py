@@ -11,6 +11,7 @@ import numpy as np
 
 from zosah_jax.checks import check_count, typed_key
 from zosah_jax.evaluate.evaluators import Evaluator, ValueFn, all_at_once, in_chunks
+from zosah_jax.evaluate.factored.evaluator import answer_in_chunks, has_factors
 from zosah_jax.evaluate.grouped.evaluator import grouped, make_objective_plan, program_of
 from zosah_jax.evaluate.grouped.plan import expected_cost
 from zosah_jax.evaluate.grouped.program import Program, flops, peak_bytes, result_bytes
@@ -37,7 +38,8 @@ def automatic(memory_limit: int | None = None) -> Evaluator:
     Coordinate probes of an objective of more than 4 million operations are grouped (`grouped`)
     where that saves at least a fifth. Else as many probes go at a time as have copies of the
     parameters within 256 KiB (at most 256), so that a small problem runs as a matrix product and a
-    network one by one; with convolutions on a CPU, one by one always. Measured on CPUs only.
+    network one by one; with convolutions on a CPU, one by one always. Directions of low rank are
+    answered as by `factored`, except those scaled by coordinates. Measured on CPUs only.
 
     Args:
         memory_limit: bytes that copies of the parameters and intermediate results may take, by an
@@ -70,26 +72,47 @@ class Automatic:
 
     def __call__(self, value_fn: ValueFn, params: Params, probes: Probes) -> jax.Array:
         """Values of the probes."""
-        chosen = _choose(value_fn, params, probes, self.memory_limit)
+        program = program_of(value_fn, params)
+        if has_factors(probes) and program.is_pure:
+            left = _limit_of_factored(program, params, self.memory_limit)
+            return answer_in_chunks(program, params, probes, memory_limit=left)
+        chosen = _choose(program, params, probes, self.memory_limit)
         return chosen(value_fn, params, probes)
 
 
-def _choose(
-    value_fn: ValueFn, params: Params, probes: Probes, memory_limit: int | None
-) -> Evaluator:
-    copy = sum(jnp.size(x) * working_dtype(x).itemsize for x in jax.tree.leaves(params))
-    program = program_of(value_fn, params)
-    if program.calls_host:  # a batch is one callback, whose calls may run side by side
-        return all_at_once()
+def _copy_bytes(params: Params) -> int:
+    return sum(jnp.size(x) * working_dtype(x).itemsize for x in jax.tree.leaves(params))
+
+
+def _limit_of_factored(program: Program, params: Params, memory_limit: int | None) -> int | None:
+    """What is left for the probes when the parameters, widened, are there once."""
+    if memory_limit is None:
+        return None
+    _check_limit(program, params, memory_limit)
+    return memory_limit - _copy_bytes(params)
+
+
+def _check_limit(program: Program, params: Params, memory_limit: int | None) -> int:
+    """Bytes that one probe takes on a copy of the parameters."""
+    copy = _copy_bytes(params)
     one = copy + peak_bytes(program)
     if memory_limit is not None and memory_limit < one:
         raise ValueError(
             f"memory_limit: got {memory_limit} bytes, wanted at least {one}: what one probe takes "
             f"(a copy of the parameters, {copy}, and intermediate results, {one - copy})."
         )
+    return one
+
+
+def _choose(
+    program: Program, params: Params, probes: Probes, memory_limit: int | None
+) -> Evaluator:
+    if program.calls_host:  # a batch is one callback, whose calls may run side by side
+        return all_at_once()
+    on_cpu = jax.default_backend() == "cpu"
+    one, copy = _check_limit(program, params, memory_limit), _copy_bytes(params)
     kept = copy + sum(map(result_bytes, program.ops))
     fits = memory_limit is None or kept + one <= memory_limit
-    on_cpu = jax.default_backend() == "cpu"
     if isinstance(probes, CoordinateProbes) and fits and _is_worth_grouping(program, params):
         return grouped(1 if on_cpu else _ACCELERATOR_CHUNK)
     size = max(1, min(_CHUNK_BYTES // max(copy, 1), _LARGEST_CHUNK))

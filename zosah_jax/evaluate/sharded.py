@@ -40,7 +40,8 @@ def sharded(
         axis: axes over which probes are shared out; None: all axes of the mesh.
         chunk: probes that the mesh answers together, on copies of the parameters, a multiple of the
             number of devices. None: one by one on each device.
-        evaluator: how each device answers its share, instead of `chunk`.
+        evaluator: how each device answers its share, instead of `chunk`; along directions of low
+            rank, `evaluate.factored` or `automatic` take one product with the weights for all.
 
     Returns:
         An evaluator.

@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from zosah_jax.checks import check_choice, check_positive, check_static_count
+from zosah_jax.low_rank import Directions, Distribution, Law, law_of
 from zosah_jax.method import Batch, Outcome, Problem
 from zosah_jax.methods.estimate import mean_weights
 from zosah_jax.methods.memoryless import Memoryless, MemorylessState
-from zosah_jax.probes import DirectionProbes, Distribution, combine_directions
+from zosah_jax.probes import DirectionProbes, combine_directions
 from zosah_jax.pytree import Params, working_dtype
 
 Normalisation = Literal["deviation", "paper"]
@@ -32,6 +33,11 @@ class FZOO(Memoryless):
         num_directions: N, at least 2 (static; paper: 8).
         smoothing: epsilon, absolute (paper: 1e-3).
         distribution: "rademacher", as in the paper, or "normal" directions.
+        directions: "dense", or "low_rank": every matrix moves by a product of two thin factors, as
+            of `low_rank.LowRank`, which takes far fewer random numbers and lets the probes share
+            their products with it (`evaluate.factored`).
+        rank: of the factors (static). Differences along rank 1 have heavier tails, which the
+            deviation suffers from; rank 2 hardly differs from dense.
         normalisation: "deviation" as above. "paper" divides v by epsilon as well, as the paper does
             on its way from a gradient to the step; its learning rates are then smaller by epsilon.
         key: an int or a typed PRNG key; the directions follow from it.
@@ -56,6 +62,8 @@ class FZOO(Memoryless):
     smoothing: float = 1e-3
     distribution: Distribution = field(default="rademacher", kw_only=True)
     normalisation: Normalisation = field(default="deviation", kw_only=True)
+    directions: Directions = field(default="dense", kw_only=True)
+    rank: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""
@@ -69,6 +77,11 @@ class FZOO(Memoryless):
         check_positive("smoothing", self.smoothing)
         check_choice("distribution", self.distribution, get_args(Distribution))
         check_choice("normalisation", self.normalisation, get_args(Normalisation))
+        law_of(self.directions, self.rank)
+
+    @property
+    def _law(self) -> Law:
+        return law_of(self.directions, self.rank, self.distribution)
 
     def ask(self, state: MemorylessState, params: Params, problem: Problem) -> Batch:
         """The parameters (scale 0), then a step along each direction."""
@@ -77,7 +90,7 @@ class FZOO(Memoryless):
         scale = jnp.full(self.num_directions, self.smoothing, working_dtype(params))
         scale = jnp.concatenate([jnp.zeros_like(scale[:1]), scale])
         keys = jnp.concatenate([keys[:1], keys])
-        return Batch(DirectionProbes(keys[:, None], scale[:, None], distribution=self.distribution))
+        return Batch(DirectionProbes(keys[:, None], scale[:, None], distribution=self._law))
 
     def tell(
         self,
@@ -97,5 +110,5 @@ class FZOO(Memoryless):
         variance = jnp.sum(centred**2) / jnp.maximum(count - 1, 1)
         unit = jnp.sqrt(variance) * (probes.scale[1, 0] if self.normalisation == "paper" else 1)
         weight = jnp.where(unit > 0, mean_weights(difference) / jnp.where(unit > 0, unit, 1), 0)
-        direction = combine_directions(probes.key[1:, 0], weight, params, probes.distribution)
+        direction = combine_directions(probes.key[1:, 0], weight, params, self._law)
         return Outcome(state._replace(step=state.step + 1), direction, values[0])

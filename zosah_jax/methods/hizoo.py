@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from zosah_jax.checks import check_choice, check_positive
+from zosah_jax.low_rank import Directions, Law, law_of
 from zosah_jax.method import Batch, Method, Outcome, Problem
 from zosah_jax.probes import DirectionProbes, direction, tree_broadcast
 from zosah_jax.pytree import Params, precision, widen, working_dtype
@@ -54,6 +55,10 @@ class HiZOO(Method):
             H, as some reimplementations do.
         updated_by: the H that scales the update: "new", as in the code, or "old", that of the
             probes, with which E[v] = H^-1 grad f on a quadratic.
+        directions: "dense", or "low_rank": every matrix of z is a product of two thin factors, as
+            of `low_rank.LowRank`. As H scales each coordinate, probes share nothing, and z^2, from
+            which H is learnt, is noisier.
+        rank: of the factors (static).
         key: an int or a typed PRNG key; the directions follow from it.
 
     Raises:
@@ -80,6 +85,8 @@ class HiZOO(Method):
     hessian_smoothing: float = 1e-2
     scaling: Scaling = field(default="inverse_root", kw_only=True)
     updated_by: UpdatedBy = field(default="new", kw_only=True)
+    directions: Directions = field(default="dense", kw_only=True)
+    rank: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""
@@ -88,6 +95,11 @@ class HiZOO(Method):
         check_positive("hessian_smoothing", self.hessian_smoothing)
         check_choice("scaling", self.scaling, get_args(Scaling))
         check_choice("updated_by", self.updated_by, get_args(UpdatedBy))
+        law_of(self.directions, self.rank)
+
+    @property
+    def _law(self) -> Law:
+        return law_of(self.directions, self.rank)
 
     def init(self, params: Params, key: jax.Array) -> HiZOOState:
         """The state before the first step: H = I."""
@@ -105,7 +117,8 @@ class HiZOO(Method):
         epsilon = precision(params) ** 0.25 if self.smoothing is None else self.smoothing
         scale = jnp.asarray([0, 1, -1], working_dtype(params)) * epsilon
         scaling = tree_broadcast(self._metric(state.hessian), 3)
-        return Batch(DirectionProbes(jnp.stack([key] * 3)[:, None], scale[:, None], scaling))
+        keys = jnp.stack([key] * 3)[:, None]
+        return Batch(DirectionProbes(keys, scale[:, None], scaling, self._law))
 
     def tell(
         self,
@@ -126,7 +139,7 @@ class HiZOO(Method):
         slope = (forth - back) / (2 * epsilon)
         slope = jnp.where(jnp.isfinite(slope), slope, 0)
         least = precision(params)  # H of a straight line would fall to 0, its steps grow for ever
-        z = direction(batch.probes.key[0, 0], params)
+        z = direction(batch.probes.key[0, 0], params, self._law)
 
         def learnt(h: jax.Array, z: jax.Array) -> jax.Array:
             a, c = rate.astype(h.dtype), curvature.astype(h.dtype)

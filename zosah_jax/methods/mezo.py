@@ -1,11 +1,12 @@
 """MeZO: a two-sided difference along random directions that are replayed from their keys."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 
 from zosah_jax.checks import check_positive, check_static_count
+from zosah_jax.low_rank import Directions, Law, law_of
 from zosah_jax.method import Batch, Outcome, Problem
 from zosah_jax.methods.estimate import mean_value, mean_weights
 from zosah_jax.methods.memoryless import Memoryless, MemorylessState
@@ -31,6 +32,10 @@ class MeZO(Memoryless):
         num_samples: n (static).
         smoothing: epsilon, absolute (paper and code: 1e-3). The difference is central, so that its
             error is of order epsilon^2 in any dtype.
+        directions: "dense", or "low_rank": every matrix moves by a product of two thin factors, as
+            of `low_rank.LowRank`, which takes far fewer random numbers and lets the probes share
+            their products with it (`evaluate.factored`).
+        rank: of the factors (static).
         key: an int or a typed PRNG key; the directions follow from it.
 
     Raises:
@@ -59,19 +64,27 @@ class MeZO(Memoryless):
 
     num_samples: int = 1
     smoothing: float = 1e-3
+    directions: Directions = field(default="dense", kw_only=True)
+    rank: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""
         super().__post_init__()
         check_static_count("num_samples", self.num_samples)
         check_positive("smoothing", self.smoothing)
+        law_of(self.directions, self.rank)
+
+    @property
+    def _law(self) -> Law:
+        return law_of(self.directions, self.rank)
 
     def ask(self, state: MemorylessState, params: Params, problem: Problem) -> Batch:
         """A step forth along each direction, then a step back along each."""
         del problem
         keys = jax.random.split(jax.random.fold_in(state.key, state.step), self.num_samples)
         scale = forth_and_back(self.num_samples, self.smoothing, params)
-        return Batch(DirectionProbes(jnp.concatenate([keys, keys])[:, None], scale[:, None]))
+        keys = jnp.concatenate([keys, keys])
+        return Batch(DirectionProbes(keys[:, None], scale[:, None], distribution=self._law))
 
     def tell(
         self,
@@ -84,7 +97,8 @@ class MeZO(Memoryless):
         """Mean of z_i (f(x + eps z_i) - f(x - eps z_i)) / 2 eps over the pairs that came."""
         del problem
         weights = slope_weights(batch.probes.scale[:, 0], values)
-        gradient = combine_directions(batch.probes.key[: len(weights), 0], weights, params)
+        keys = batch.probes.key[: len(weights), 0]
+        gradient = combine_directions(keys, weights, params, self._law)
         return Outcome(state._replace(step=state.step + 1), gradient, mean_value(values))
 
 

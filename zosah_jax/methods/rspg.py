@@ -1,11 +1,12 @@
 """RSPG: randomised stochastic projected gradient, from function values alone."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
 
 from zosah_jax.checks import check_positive, check_static_count
+from zosah_jax.low_rank import Directions, Law, law_of
 from zosah_jax.method import Batch, Outcome, Problem
 from zosah_jax.methods.estimate import mean_weights
 from zosah_jax.methods.memoryless import Memoryless, MemorylessState
@@ -30,6 +31,10 @@ class RSPG(Memoryless):
         num_directions: q (static).
         smoothing: mu, absolute. None: the square root of the machine epsilon of the parameters
             (as perturbed: float32 or wider).
+        directions: "dense", or "low_rank": every matrix moves by a product of two thin factors, as
+            of `low_rank.LowRank`, which takes far fewer random numbers and lets the probes share
+            their products with it (`evaluate.factored`).
+        rank: of the factors (static).
         key: an int or a typed PRNG key; the directions follow from it.
 
     Raises:
@@ -49,12 +54,19 @@ class RSPG(Memoryless):
 
     num_directions: int = 1
     smoothing: float | None = None
+    directions: Directions = field(default="dense", kw_only=True)
+    rank: int = field(default=1, kw_only=True)
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""
         super().__post_init__()
         check_static_count("num_directions", self.num_directions)
         check_positive("smoothing", self.smoothing, optional=True)
+        law_of(self.directions, self.rank)
+
+    @property
+    def _law(self) -> Law:
+        return law_of(self.directions, self.rank)
 
     def ask(self, state: MemorylessState, params: Params, problem: Problem) -> Batch:
         """The parameters (scale 0), then a step along each direction."""
@@ -64,7 +76,7 @@ class RSPG(Memoryless):
         scale = jnp.full(self.num_directions, mu, working_dtype(params))
         scale = jnp.concatenate([jnp.zeros_like(scale[:1]), scale])
         keys = jnp.concatenate([keys[:1], keys])
-        return Batch(DirectionProbes(keys[:, None], scale[:, None]))
+        return Batch(DirectionProbes(keys[:, None], scale[:, None], distribution=self._law))
 
     def tell(
         self,
@@ -77,5 +89,6 @@ class RSPG(Memoryless):
         """Mean of u_i (f(x + mu u_i) - f(x)) / mu over the directions whose values came."""
         del problem
         slope = (values[1:] - values[0]) / batch.probes.scale[1:, 0]
-        gradient = combine_directions(batch.probes.key[1:, 0], mean_weights(slope), params)
+        weights = mean_weights(slope)
+        gradient = combine_directions(batch.probes.key[1:, 0], weights, params, self._law)
         return Outcome(state._replace(step=state.step + 1), gradient, values[0])

@@ -79,13 +79,36 @@ class Program(NamedTuple):
 def trace(fun: Callable[..., Any], leaves: Iterable[jax.Array]) -> Program:
     """The program of `fun(*leaves)`, a scalar."""
     closed = jax.make_jaxpr(fun)(*leaves)
-    flat = _Flattening()
-    slots = tuple(flat.slot() for _ in closed.jaxpr.invars)
-    (output,) = flat.inline(closed.jaxpr, closed.consts, slots)
+    flat = flatten(closed)
+    (output,) = flat.outputs
     names = primitives_of(closed.jaxpr)
     is_pure = not closed.effects and _LEFT_ALONE.isdisjoint(names)
     calls_host = not _HOST_CALLS.isdisjoint(names)
-    return Program(_needed(flat.ops, output), slots, flat.constants, output, is_pure, calls_host)
+    return Program(flat.ops, flat.inputs, flat.constants, output, is_pure, calls_host)
+
+
+class Flat(NamedTuple):
+    """A jaxpr as a list of operations: an objective, or what a loop does in a turn.
+
+    Attributes:
+        ops: what its results need, in an order in which it can be done.
+        inputs: slots of its operands.
+        constants: values of the slots that nothing computes.
+        outputs: slots (or literals) of its results.
+    """
+
+    ops: tuple[Op, ...]
+    inputs: tuple[Slot, ...]
+    constants: Values
+    outputs: tuple[Any, ...]
+
+
+def flatten(closed: Any) -> Flat:
+    """A closed jaxpr, flat: what only wraps other operations is inlined."""
+    flat = _Flattening()
+    slots = tuple(flat.slot() for _ in closed.jaxpr.invars)
+    outputs = tuple(flat.inline(closed.jaxpr, closed.consts, slots))
+    return Flat(_needed(flat.ops, outputs), slots, flat.constants, outputs)
 
 
 class _Flattening:
@@ -149,8 +172,8 @@ def primitives_of(jaxpr: Any) -> set[str]:
     return names.union(*(primitives_of(inner) for eqn in jaxpr.eqns for inner in _inner(eqn)))
 
 
-def _needed(ops: list[Op], output: Any) -> tuple[Op, ...]:
-    wanted, kept = {output} if isinstance(output, Slot) else set(), []
+def _needed(ops: list[Op], outputs: Iterable[Any]) -> tuple[Op, ...]:
+    wanted, kept = {output for output in outputs if isinstance(output, Slot)}, []
     for op in reversed(ops):
         if wanted.intersection(op.outputs):
             kept.append(op)
