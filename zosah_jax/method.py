@@ -172,6 +172,11 @@ class Method(ABC):
         del state
         return None
 
+    def converged(self, state: State) -> jax.Array | None:
+        """Whether there is nothing more to gain, bool scalar: the run ends. None: it never says."""
+        del state
+        return None
+
     def merit(self, values: jax.Array) -> jax.Array:
         """What the method minimises of each value, shape (n,): of a scalar, the value itself."""
         return values

@@ -18,6 +18,7 @@ class Status(IntEnum):
     BUDGET_SPENT = 1
     NOT_FINITE = 2
     STOPPED = 3
+    CONVERGED = 4
 
 
 _MESSAGES = {
@@ -26,6 +27,7 @@ _MESSAGES = {
     Status.BUDGET_SPENT: "budget spent",
     Status.NOT_FINITE: "stopped: the objective has no finite value where the run stands",
     Status.STOPPED: "stopped by the callback",
+    Status.CONVERGED: "converged: the method finds nothing more to gain",
 }
 
 
@@ -57,7 +59,7 @@ class Result:
         last_params: where the run stands at its end, in the dtypes of `x0`.
         last_value: the value there; NaN where it was not asked.
         success: whether there is a value, and the target, if there was one, is reached. Without a
-            target, to spend the budget is the ordinary end.
+            target, to spend the budget or to converge is the ordinary end.
         status: why the run ended, a `Status`.
         num_evaluations: values of the objective spent, all that were asked for whatever reason.
         history: values against evaluations.
@@ -84,4 +86,5 @@ def is_success(status: Any, best_value: Any, has_target: bool) -> Any:
     """Whether a run did what was asked of it; see `Result`."""
     found = best_value < np.inf
     ended = status == Status.TARGET_REACHED
-    return found & (ended if has_target else ended | (status == Status.BUDGET_SPENT))
+    spent = (status == Status.BUDGET_SPENT) | (status == Status.CONVERGED)
+    return found & (ended if has_target else ended | spent)

@@ -291,6 +291,9 @@ def _taken(plan: Plan, inputs: Inputs, run: _Run, found: _Found, moved: Any) -> 
         stops = jnp.zeros((), bool) if moved is None else ~moved
         stops = _called_back(inputs.ticket, run, found.value, stops)
         status = jnp.where(stops, int(Status.STOPPED), status)
+    converged = plan.method.converged(run.state)
+    if converged is not None:
+        status = jnp.where(converged, int(Status.CONVERGED), status)
     status = jnp.where(met, int(Status.TARGET_REACHED), status)
     return run._replace(status=status.astype(jnp.int32))
 

@@ -1,6 +1,7 @@
 """The methods: frozen, hashable values, one file or folder each (see `zosah_jax.method`).
 
-The published ones stay what their papers say; `zopqn` is this library's own.
+The published ones stay what their papers say; `zopqn` and `least_squares` (which takes vectors of
+residuals) are this library's own.
 """
 
 # The constructors are classes; here they have the names of the optax forms.
@@ -8,6 +9,7 @@ from zosah_jax.method import Method
 from zosah_jax.methods.deepzero import DeepZero as deepzero
 from zosah_jax.methods.fzoo import FZOO as fzoo
 from zosah_jax.methods.hizoo import HiZOO as hizoo
+from zosah_jax.methods.least_squares.solver import LeastSquares as least_squares
 from zosah_jax.methods.mezo import MeZO as mezo
 from zosah_jax.methods.mezo_bcd import MeZOBCD as mezo_bcd
 from zosah_jax.methods.rspg import RSPG as rspg
@@ -25,6 +27,7 @@ __all__ = [
     "default_method",
     "fzoo",
     "hizoo",
+    "least_squares",
     "mezo",
     "mezo_bcd",
     "rspg",
@@ -46,7 +49,7 @@ METHODS: dict[str, type[Method]] = {
     "deepzero": deepzero,
     "zopqn": zopqn,
 }
-"""Every method by name: what the exam of the tests and the experiments run over."""
+"""Every method of scalars by name: what the exam of the tests and the experiments run over."""
 
 
 def default_method(params: Params, *, noisy: bool) -> Method:

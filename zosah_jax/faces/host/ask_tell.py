@@ -79,6 +79,7 @@ class AskTell:
         learning_rate: a number or a schedule of it.
         bounds: a `zosah_jax.bounds.Bounds`, or None.
         key: the typed key that the run began with.
+        converged: whether the method finds nothing more to gain.
 
     Raises:
         ValueError: `x0` is outside the bounds, the bounds are crossed, `noise` is negative.
@@ -135,7 +136,7 @@ class AskTell:
         self._best_value, self._value = math.inf, math.nan
         self._step = self._num_evaluations = self._num_missing = 0
         self.noise = float(noise)
-        self._asked = False
+        self.converged = self._asked = False
         self._batch: Batch | None = None
         self._points: list[Params] = []
 
@@ -287,6 +288,7 @@ class AskTell:
         self._step += self.moves
         self._params, self._state, self._after = told.params, told.state, told.after
         self._stage = int(told.stage)
+        self.converged = bool(told.converged)
         self._asked, self._batch = False, None
 
     def _problem(self) -> Problem:

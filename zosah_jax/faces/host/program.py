@@ -43,6 +43,7 @@ class Told(NamedTuple):
     value: jax.Array
     merit: jax.Array  # shape (n,)
     stage: jax.Array
+    converged: jax.Array | None
 
 
 class Program(NamedTuple):
@@ -133,4 +134,5 @@ def _tell(
             share=jnp.where(gain > clear, jnp.ones_like(share), share),
         )
     merit, following = method.merit(values), method.next_stage(outcome.state)
-    return Told(params, outcome.state, states, outcome.value, merit, following)
+    converged = method.converged(outcome.state)
+    return Told(params, outcome.state, states, outcome.value, merit, following, converged)

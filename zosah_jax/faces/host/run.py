@@ -185,6 +185,8 @@ class _Run:
             )
         if nothing or self.silent >= PATIENCE:
             self.status = Status.NOT_FINITE
+        if solver.converged:
+            self.status = Status.CONVERGED
         if self._meets(solver.best_value):
             self.status = Status.TARGET_REACHED
         self.batches += 1

@@ -1,0 +1,1 @@
+"""Least squares from vectors of residuals: `solver.LeastSquares`."""

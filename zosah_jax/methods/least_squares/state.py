@@ -1,0 +1,162 @@
+"""The state of the least-squares solver: the points that it keeps, and where it stands."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from zosah_jax.bounds import Bounds
+from zosah_jax.method import Problem
+from zosah_jax.methods.least_squares.trust_region import Box
+from zosah_jax.probes import CoordinateProbes
+from zosah_jax.pytree import Address, Params, add_at, address_of, dimension, gather, widen
+
+_KEPT = 80  # points, where a quadratic has more unknowns than that
+_LEAST_UNIT = 0.1  # of the first unit of a coordinate, as it comes nearer to 0
+_WIDTHS = 10.0  # units between two finite bounds, at least
+
+
+class LeastSquaresState(NamedTuple):
+    """State of the solver: N points of d coordinates, k residuals; floats in the working dtype.
+
+    Attributes:
+        key: typed PRNG key; nothing is random.
+        x: where the run stands, like the parameters in float32 or wider: point `centre`.
+        value: the objective there, of the residuals as fitted; inf before it is known.
+        stage: which comes next, int32.
+        points: stored, coordinates in one vector each, shape (N, d).
+        residuals: at them, missing ones as predicted, shape (N, k).
+        there: which entries hold a point, bool, shape (N,).
+        missing: which residuals are no measurements, bool, shape (N, k).
+        centre: the entry where the run stands, int32.
+        unit: size of each coordinate at the start, shape (d,).
+        scale: its size where the run stands; lengths are in these, shape (d,).
+        radius: of the trust region, in the norm of z = (x - centre) / scale.
+        variance: sigma^2, how curved the residuals are; 0 before there is a surplus of points.
+        noise: standard deviation of a residual's noise.
+        start: the objective at x0; 0 before it is known.
+        turn: looks taken, int32.
+        converged: whether there is nothing more to gain, bool.
+    """
+
+    key: jax.Array
+    x: Params
+    value: jax.Array
+    stage: jax.Array
+    points: jax.Array
+    residuals: jax.Array
+    there: jax.Array
+    missing: jax.Array
+    centre: jax.Array
+    unit: jax.Array
+    scale: jax.Array
+    radius: jax.Array
+    variance: jax.Array
+    noise: jax.Array
+    start: jax.Array
+    turn: jax.Array
+    converged: jax.Array
+
+
+def num_kept(d: int) -> int:
+    """Points that are kept of d coordinates: as many as a quadratic has unknowns, within bounds."""
+    quadratic = (d + 1) * (d + 2) // 2 + d + 4
+    return max(3 * d + 6, min(quadratic, _KEPT))
+
+
+def everywhere(params: Params) -> Address:
+    """Address of all coordinates, leaves of shape (d,)."""
+    return address_of(params, jnp.arange(dimension(params), dtype=jnp.uint32))
+
+
+def origin(params: Params) -> Params:
+    """All coordinates 0: points are described from there, so that they are what they are."""
+    return jax.tree.map(jnp.zeros_like, widen(params))
+
+
+def probes_at(params: Params, points: jax.Array) -> CoordinateProbes:
+    """Probes at points of one vector each, shape (n, d), as they differ from `origin`."""
+    address = everywhere(params)
+    every = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, points.shape), address)
+    return CoordinateProbes(every, points)
+
+
+def unflattened(params: Params, point: jax.Array) -> Params:
+    """A point of one vector, shape (d,), as a pytree like the parameters, in float32 or wider."""
+    return add_at(origin(params), everywhere(params), point)
+
+
+def sides(params: Params, problem: Problem) -> Box:
+    """Bounds as vectors, shapes (d,)."""
+    address = everywhere(params)
+    if isinstance(problem.bounds, Bounds):
+        return Box(*problem.bounds.at(address))
+    x = gather(params, address)
+    return Box(jnp.full_like(x, -jnp.inf), jnp.full_like(x, jnp.inf))
+
+
+def first_unit(x: jax.Array, box: Box) -> jax.Array:
+    """Size of each coordinate: its own, a tenth of what its bounds allow, or 1.
+
+    Between bounds of both signs the size of a coordinate is no length, only their distance is.
+    """
+    width = (box.upper - box.lower) / _WIDTHS
+    own = jnp.where(x != 0, jnp.abs(x), 1)
+    bounded = jnp.isfinite(width)
+    return jnp.where(bounded, jnp.where(_crosses(box), width, jnp.minimum(own, width)), own)
+
+
+def present_scale(x: jax.Array, unit: jax.Array, box: Box) -> jax.Array:
+    """Size of each coordinate where the run stands now."""
+    width = (box.upper - box.lower) / _WIDTHS
+    own = jnp.maximum(jnp.abs(x), _LEAST_UNIT * unit)
+    bounded = jnp.isfinite(width)
+    return jnp.where(bounded, jnp.where(_crosses(box), unit, jnp.minimum(own, width)), own)
+
+
+def _crosses(box: Box) -> jax.Array:
+    return (box.lower < 0) & (box.upper > 0) & jnp.isfinite(box.upper - box.lower)
+
+
+def stored(
+    state: LeastSquaresState, points: jax.Array, values: jax.Array, predicted: jax.Array
+) -> tuple[LeastSquaresState, jax.Array]:
+    """The state with further points; those without any residual are left out.
+
+    Args:
+        state: with as many free entries as there are points, or more.
+        points: shape (n, d).
+        values: residuals, not finite where missing, shape (n, k).
+        predicted: of them, where they are missing, shape (n, k).
+
+    Returns:
+        The state, and the entries of the points, int32, shape (n,).
+    """
+    came = jnp.isfinite(values)
+    filled = jnp.where(came, values, predicted)
+    entries = jnp.argsort(state.there, stable=True)[: len(points)].astype(np.int32)
+    if state.residuals.shape[1] != values.shape[1]:  # nobody knew k before the first values
+        empty = jnp.zeros((len(state.there), values.shape[1]), values.dtype)
+        state = state._replace(residuals=empty, missing=jnp.zeros(empty.shape, bool))
+    return state._replace(
+        points=state.points.at[entries].set(points),
+        residuals=state.residuals.at[entries].set(filled),
+        there=state.there.at[entries].set(jnp.any(came, axis=1)),
+        missing=state.missing.at[entries].set(~came),
+    ), entries
+
+
+def thinned(state: LeastSquaresState) -> LeastSquaresState:
+    """The state with the nearest points alone, as many as are kept."""
+    z = (state.points - state.points[state.centre]) / state.scale
+    distance = jnp.where(state.there, jnp.linalg.norm(z, axis=1), jnp.inf)
+    rank = jnp.argsort(jnp.argsort(distance, stable=True))
+    there = state.there & (rank < num_kept(z.shape[1]))
+    return state._replace(there=there, residuals=jnp.where(there[:, None], state.residuals, 0))
+
+
+def centred(state: LeastSquaresState) -> jax.Array:
+    """The stored points around the centre, in units, shape (N, d); 0 where there is none."""
+    z = (state.points - state.points[state.centre]) / state.scale
+    return jnp.where(state.there[:, None], z, 0)
