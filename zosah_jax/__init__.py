@@ -1,19 +1,21 @@
-"""Optimisation from function values alone: ZO-SAH, the methods it is compared with, and a solver.
+"""Optimisation from function values alone: ZO-SAH, the methods it is compared with, and solvers.
 
-`minimize(fun, x0, budget=...)` is the one call. `AskTell` is a run that you drive yourself. The
-methods are here as optax transformations (`zosah(learning_rate)`, `scale_by_zosah()`), and as
-themselves in `zosah_jax.methods`. Further names: `zosah_jax.evaluate` (how probes are answered),
-`zosah_jax.transforms` (to end a chain with), `zosah_jax.host` (objectives outside JAX),
-`zosah_jax.extras`, `zosah_jax.integrations` (Flax, SciPy, Dask).
+`minimize(fun, x0, budget=...)` is the one call, `least_squares` that for vectors of residuals, and
+`forward.value_and_grad` trains networks on the losses of examples. `AskTell` is a run that you
+drive yourself. The methods are here as optax transformations (`zosah(learning_rate)`,
+`scale_by_zosah()`), and as themselves in `zosah_jax.methods`. Further names: `zosah_jax.evaluate`
+(how probes are answered), `zosah_jax.transforms` (to end a chain with), `zosah_jax.host`
+(objectives outside JAX), `zosah_jax.extras`, `zosah_jax.integrations` (Flax, SciPy, Dask).
 """
 
-from zosah_jax import evaluate, extras, host, methods, transforms
+from zosah_jax import evaluate, extras, forward, host, methods, transforms
 from zosah_jax.evaluate.automatic import automatic
 from zosah_jax.evaluate.evaluators import in_chunks, one_by_one
 from zosah_jax.evaluate.grouped.evaluator import grouped
 from zosah_jax.evaluate.sharded import sharded
 from zosah_jax.faces.host.ask_tell import AskTell
 from zosah_jax.faces.host.settings import Host
+from zosah_jax.faces.least_squares import LeastSquaresResult, least_squares
 from zosah_jax.faces.minimize import minimize
 from zosah_jax.faces.transformation import as_optax, num_evaluations, optimizer, scale_by
 from zosah_jax.result import Result, Status
@@ -45,6 +47,7 @@ scale_by_zopqn = scale_by("zopqn")
 __all__ = [
     "AskTell",
     "Host",
+    "LeastSquaresResult",
     "Result",
     "Status",
     "as_optax",
@@ -52,11 +55,13 @@ __all__ = [
     "deepzero",
     "evaluate",
     "extras",
+    "forward",
     "fzoo",
     "grouped",
     "hizoo",
     "host",
     "in_chunks",
+    "least_squares",
     "methods",
     "mezo",
     "mezo_bcd",

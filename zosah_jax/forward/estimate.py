@@ -9,10 +9,13 @@ import jax.numpy as jnp
 
 from zosah_jax.evaluate.grouped.program import Slot, Values, flops, places
 from zosah_jax.forward import passes
-from zosah_jax.forward.passes import Arrays
+from zosah_jax.forward.passes import Arrays, Noise
 from zosah_jax.forward.program import trace
 from zosah_jax.forward.sites import Plan, Site, leaf_names, plan
 from zosah_jax.pytree import Params, check_params, widen, working_dtype
+
+_OUTWEIGH = 4  # so much more than parameters are values, where a batch is taken in parts
+_FEWEST = 32  # examples of a part
 
 
 class Options(NamedTuple):
@@ -87,6 +90,27 @@ def direct_passes(known: Outline) -> float:
     """What finding slopes directly costs, in forward passes of the batch."""
     whole = sum(flops(op) for op in known.plan.program.ops)
     return sum(_direct_cost(known.plan, site) for site in known.direct) / whole
+
+
+def default_chunks(known: Outline, most: int) -> int:
+    """In how many parts a batch is taken, so that an estimate holds about what one pass does.
+
+    Inputs and outputs of sites are kept until the losses are known, and each part adds to sums as
+    large as the parameters.
+
+    Args:
+        known: of the function and the batch.
+        most: parts.
+    """
+    found = known.plan
+    avals, size = found.program.avals, found.program.size
+    slots = {slot for site in found.sites for slot in (site.slot, *site.reads)}
+    kept = sum(math.prod(avals[slot].shape) for slot in slots & found.program.tainted)
+    summed = sum(math.prod(avals[slot].shape) for slot in found.program.leaves)
+    if found.shared or kept < _OUTWEIGH * summed:
+        return 1
+    fits = (n for n in range(most, 1, -1) if size % n == 0 and size // n >= _FEWEST)
+    return next(fits, 1)
 
 
 def batch_size(batch: Any) -> int:
@@ -172,7 +196,8 @@ def _one(
 ) -> Found:
     """One noise: a pass, or two opposite ones."""
     found, program = known.plan, known.plan.program
-    signs = _signs(known, key)
+    noise = _noise(known, key)
+    signs = noise.signs
     reaches: Arrays = {}
 
     def reach(slot: Slot, value: jax.Array) -> jax.Array:
@@ -180,12 +205,11 @@ def _one(
             reaches[slot] = size_of_noise(options, values[slot] if whole else value)
         return reaches[slot]
 
-    up, before = passes.noisy(found, values, signs, reach)
+    up, before = passes.noisy(found, values, noise, reach)
     acts = {site.slot: _acts(site, values, before, reaches) for site in known.noisy}
     losses, means = up[program.output], {}
     if options.two_sided:
-        opposite = {slot: -sign for slot, sign in signs.items()}
-        down, before = passes.noisy(found, values, opposite, reach)
+        down, before = passes.noisy(found, values, noise.opposite, reach)
         for site in known.noisy:
             more = _acts(site, values, before, reaches)
             acts[site.slot] = None if more is None else acts[site.slot] | more
@@ -194,10 +218,9 @@ def _one(
             means = {slot: (up[slot] + down[slot]) / 2 for slot in _reads(known) & up.keys()}
     else:
         change = losses - values[program.output]
-    noise = {slot: reaches[slot] * sign for slot, sign in signs.items()}
     change = jnp.where(jnp.isfinite(change), change, 0)  # a value that did not come says nothing
     for slot, slope in expected.items():
-        change = change - passes.summed(program, slot, slope * noise[slot])
+        change = change - passes.summed(program, slot, slope * reaches[slot] * signs[slot])
     slopes, residuals = {}, {}
     for slot, sign in signs.items():
         rest = _weighted(known, slot, change, sign / reaches[slot])
@@ -209,18 +232,32 @@ def _one(
     return Found(losses, means, slopes, residuals)
 
 
-def _signs(known: Outline, key: jax.Array) -> Arrays:
+def _noise(known: Outline, key: jax.Array) -> Noise:
     program = known.plan.program
     shapes = {site.slot: program.avals[site.slot] for site in known.noisy}
-    signs = {}
+    signs, factors = {}, {}
     for n, (slot, aval) in enumerate(shapes.items()):
         signs[slot] = _rademacher(jax.random.fold_in(key, n), aval.shape, aval.dtype)
     for leaf in known.plan.lifted:
         slot = program.leaves[leaf]
-        aval = program.avals[slot]
-        own = jax.random.fold_in(key, len(shapes) + leaf)
-        signs[slot] = _rademacher(own, (program.size, *aval.shape), aval.dtype)
-    return signs
+        aval, size = program.avals[slot], program.size
+        own = jax.random.split(jax.random.fold_in(key, len(shapes) + leaf), max(1, aval.ndim))
+        parts = [
+            _rademacher(k, (size, n), aval.dtype) for k, n in zip(own, aval.shape, strict=False)
+        ]
+        signs[slot] = _outer(parts) if parts else _rademacher(own[0], (size,), aval.dtype)
+        factors[slot] = parts
+    return Noise(signs, {slot: parts for slot, parts in factors.items() if parts})
+
+
+def _outer(factors: list[jax.Array]) -> jax.Array:
+    """Outer product of the factors of each example."""
+    count, product = len(factors), 1.0
+    for n, factor in enumerate(factors):
+        shape = [1] * count
+        shape[n] = factor.shape[1]
+        product = product * factor.reshape(-1, *shape)
+    return jnp.asarray(product)
 
 
 def _rademacher(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:

@@ -11,6 +11,7 @@ from zosah_jax.checks import check_number, check_positive, check_static_count, t
 from zosah_jax.forward.estimate import (
     Options,
     batch_size,
+    default_chunks,
     explore,
     gradient,
     outline,
@@ -79,7 +80,9 @@ def value_and_grad(
     - Of a site as near the end as the logits, the slope is found entry by entry, without noise,
       by doing again what comes after it, if that costs less than `direct` forward passes.
     - A parameter that is much smaller than its outputs (shared over positions), or that enters in
-      another way than linearly, gets noise itself, a copy for each example.
+      another way than linearly, gets noise itself, a copy for each example. Its signs are an outer
+      product, one vector for each axis: no more error, and a convolution needs no copy of its
+      kernel.
     - Reductions over the examples (statistics of a batch) are constants, of the clean pass. Other
       operations that mix examples are refused.
 
@@ -94,7 +97,10 @@ def value_and_grad(
         num_noises: how many noises a batch (static); the estimate is their mean. The clean pass is
             shared: q noises take q + 1 passes, two-sided 2 q, and one more where anything takes it.
         direct: see above, in forward passes; 0 for none.
-        chunk: how many examples at a time, which bounds memory (static; it divides B). None: all.
+        chunk: how many examples at a time, which bounds memory (static; it divides B). None: B in
+            four parts, or three or two, where these are equal and of 32 or more, and where values
+            of the network outweigh its parameters; else, and with statistics of the batch, all at
+            once, as `chunk=B` does.
 
     Returns:
         A function (params, key, *batch) -> (mean loss, estimate). `params`: a pytree of real
@@ -168,7 +174,7 @@ def with_feedback(
         two_sided: likewise; with a clean pass beside the two.
         num_noises: likewise.
         direct: likewise; with 0 no slope is known to start from, and nothing is expected.
-        chunk: likewise.
+        chunk: likewise; None: in eight parts or fewer.
 
     Returns:
         A `WithFeedback`: `init(params, *batch)`, and `value_and_grad(params, state, key, *batch)`,
@@ -295,7 +301,10 @@ def _in_chunks(
     """Mean loss, estimate, and gradients of the matrices; means over chunks of the batch."""
     wide, batch = prepared(params, batch)
     key, size = typed_key(key), batch_size(batch)
-    chunk = size if chunk is None else min(chunk, size)
+    if chunk is None:
+        most = 4 if matrices is None else 8
+        chunk = size // default_chunks(outline(losses_fn, wide, batch, options), most)
+    chunk = min(chunk, size)
     number = size // chunk
     if chunk * number != size or chunk == 1:
         raise ValueError(f"chunk: got {chunk}, wanted a divisor of {size} examples, above 1.")

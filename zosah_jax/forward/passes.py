@@ -1,12 +1,13 @@
 """A pass of the batch, with noise or without, and what becomes of it in a parameter."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from zosah_jax.evaluate.grouped.program import Op, Slot, Values, operand, perform, places
+from zosah_jax.forward import factors, taps
 from zosah_jax.forward.program import Axis, Program
 from zosah_jax.forward.sites import Plan, Site
 
@@ -32,27 +33,50 @@ def base(
     return values
 
 
+class Noise(NamedTuple):
+    """Noise of a pass but for its size.
+
+    Attributes:
+        signs: by slot.
+        factors: of the signs of a copied leaf, where they are an outer product: one for each of
+            its axes, shapes (B, entries along it).
+    """
+
+    signs: Arrays
+    factors: dict[Slot, list[jax.Array]]
+
+    @property
+    def opposite(self) -> "Noise":
+        """The same with all signs changed."""
+        factors = {slot: [-first, *rest] for slot, (first, *rest) in self.factors.items()}
+        return Noise({slot: -sign for slot, sign in self.signs.items()}, factors)
+
+
 def noisy(
-    plan: Plan, values: Values, signs: Arrays, reach: Callable[[Slot, jax.Array], jax.Array]
+    plan: Plan, values: Values, noise: Noise, reach: Callable[[Slot, jax.Array], jax.Array]
 ) -> tuple[Values, Values]:
     """A pass with noise.
 
     Args:
         plan: what to do.
         values: of `base`.
-        signs: of the noise, by slot.
+        noise: to be added.
         reach: (slot, its value without noise) -> size of the noise.
 
     Returns:
         What the noise changed; and what the sites were before it was added.
     """
-    program, own, before = plan.program, {}, {}
+    program, own, before, signs = plan.program, {}, {}, noise.signs
     for leaf in plan.lifted:
         slot = program.leaves[leaf]
         own[slot] = values[slot][None] + reach(slot, values[slot]) * signs[slot]
     for op in program.ops:
         if not plan.moved.isdisjoint(places(op)) and not plan.moved.isdisjoint(op.outputs):
-            own.update(zip(op.outputs, _results(plan, op, own, values), strict=True))
+            if factors.applies(program, op, noise.factors):
+                found = [_of_factors(plan, op, own, values, noise, reach)]
+            else:
+                found = _results(plan, op, own, values)
+            own.update(zip(op.outputs, found, strict=True))
         for slot in op.outputs:
             if slot in signs:
                 before[slot] = found = own.get(slot, values.get(slot))
@@ -75,6 +99,23 @@ def _results(plan: Plan, op: Op, own: Values, values: Values) -> list[jax.Array]
     operands = [operand(p, own if isinstance(p, Slot) and p in own else values) for p in op.inputs]
     copied = [isinstance(p, Slot) and p in plan.copied for p in op.inputs]
     return _of_copies(plan.program, op, operands, copied) if any(copied) else perform(op, operands)
+
+
+def _of_factors(
+    plan: Plan,
+    op: Op,
+    own: Values,
+    values: Values,
+    noise: Noise,
+    reach: Callable[[Slot, jax.Array], jax.Array],
+) -> jax.Array:
+    """Result of a convolution whose kernel has noise that is an outer product."""
+    inputs, kernel = op.inputs
+    given = own if inputs in own else values
+    known = given is values and op.outputs[0] in values
+    clean = values[op.outputs[0]] if known else perform(op, [given[inputs], values[kernel]])[0]
+    change = factors.convolved(plan.program, op, given[inputs], noise.factors[kernel])
+    return clean + (reach(kernel, values[kernel]) * change).astype(clean.dtype)
 
 
 def _of_copies(
@@ -190,6 +231,7 @@ def transposed(plan: Plan, site: Site, values: Values, cotangent: jax.Array) -> 
         One array for each of `site.leaves`.
     """
     slots = [plan.program.leaves[leaf] for leaf in site.leaves]
+    on_cpu = jax.default_backend() == "cpu"  # elsewhere the library of the device does it
 
     def local(*leaves: jax.Array) -> jax.Array:
         own = dict(zip(slots, leaves, strict=True))
@@ -197,7 +239,11 @@ def transposed(plan: Plan, site: Site, values: Values, cotangent: jax.Array) -> 
             parts = [
                 operand(p, own if isinstance(p, Slot) and p in own else values) for p in op.inputs
             ]
-            own.update(zip(op.outputs, perform(op, parts), strict=True))
+            if on_cpu and op.inputs[0] not in own and taps.applies(op):
+                found = [taps.convolved(op, *parts)]
+            else:
+                found = perform(op, parts)
+            own.update(zip(op.outputs, found, strict=True))
         return own[site.slot]
 
     start = [values[slot] for slot in slots]

@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from zosah_jax.evaluate.grouped import program as flat
-from zosah_jax.evaluate.grouped.program import Op, Slot, Values, places
+from zosah_jax.evaluate.grouped.program import Op, Slot, Values, places, wrapped
 
 MOST_STEPS = 1024
 """Longest loop that is unrolled."""
@@ -187,7 +186,7 @@ class _Flattening:
         return [where(atom) for atom in jaxpr.outvars]
 
     def _outputs(self, eqn: Any, inputs: tuple[Any, ...]) -> list[Any]:
-        inner = flat._wrapped(eqn)
+        inner = wrapped(eqn)
         if isinstance(inner, core.ClosedJaxpr):
             return self._inline(inner.jaxpr, inner.consts, inputs)
         if inner is not None:

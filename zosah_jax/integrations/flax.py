@@ -7,7 +7,7 @@ never written while a step looks around, so that all probes of the step see the 
 dropout masks and the same statistics (common random numbers). After the step a single forward pass
 moves it on.
 
-    nnx:    value_fn, update_statistics, and both in train_step
+    nnx:    value_fn, update_statistics, and both in train_step; losses_fn for zosah_jax.forward
     linen:  TrainState.value_fn, .apply_gradients(value_fn=...), .update_collections, .train_step
 """
 
@@ -88,6 +88,55 @@ def value_fn(
         return loss_fn(nnx.merge(graphdef, nnx.as_pure(params), rest), *batch)
 
     return value
+
+
+def losses_fn(
+    model: nnx.Module, loss_fn: Callable[..., Any], *, wrt: Any = nnx.Param
+) -> Callable[..., Any]:
+    r"""Losses of the examples as a pure function of parameters and batch, for `zosah_jax.forward`.
+
+    .. math:: (p, \mathrm{batch}) \mapsto \mathrm{loss}(\mathrm{model}(p, s), \mathrm{batch})
+
+    Everything in the model that is no parameter is closed over as it is now, as in `value_fn`.
+
+    Args:
+        model: as in `value_fn`.
+        loss_fn: (model, *batch) -> losses of the examples, shape (B,). Changes to the model that
+            it is given are dropped.
+        wrt: as in `value_fn`.
+
+    Returns:
+        A function (params, *batch) -> losses, of parameters like `nnx.state(model, wrt)`. Make it
+        within the jitted step, and call `update_statistics` after the step if the model has any.
+
+    Raises:
+        TypeError: `model` is no nnx module, or `loss_fn` no callable.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, optax
+        >>> from flax import nnx
+        >>> from zosah_jax.forward import value_and_grad
+        >>> from zosah_jax.integrations.flax import losses_fn
+        >>> model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+        >>> optimizer = nnx.Optimizer(model, optax.sgd(0.3), wrt=nnx.Param)
+        >>> @nnx.jit
+        ... def step(model, optimizer, key, x, y):
+        ...     losses = losses_fn(model, lambda model, x, y: ((model(x) - y) ** 2).sum(-1))
+        ...     params = nnx.state(model, nnx.Param)
+        ...     loss, estimate = value_and_grad(losses)(params, key, x, y)
+        ...     optimizer.update(model, estimate)
+        ...     return loss
+        >>> x, y = jnp.eye(2), jnp.array([[1.0], [2.0]])
+        >>> losses = [step(model, optimizer, jax.random.key(k), x, y) for k in range(50)]
+        >>> bool(losses[-1] < 1e-2)
+        True
+    """
+    _check_nnx(model, loss_fn)
+
+    def losses(params: Params, *batch: Any) -> Any:
+        return value_fn(model, loss_fn, *batch, wrt=wrt)(params)
+
+    return losses
 
 
 def update_statistics(

@@ -135,7 +135,7 @@ class _Flattening:
 
         for eqn in jaxpr.eqns:
             inputs = tuple(where(atom) for atom in eqn.invars)
-            inner = _wrapped(eqn)
+            inner = wrapped(eqn)
             if inner is None:
                 outputs = [self.slot() for _ in eqn.outvars]
                 self.ops.append(Op(eqn, inputs, tuple(outputs)))
@@ -147,7 +147,7 @@ class _Flattening:
         return [where(atom) for atom in jaxpr.outvars]
 
 
-def _wrapped(eqn: Any) -> Any:
+def wrapped(eqn: Any) -> Any:
     """The jaxpr that an equation only wraps, if it does."""
     if eqn.primitive.name not in _WRAPPING:
         return None

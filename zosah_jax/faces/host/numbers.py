@@ -73,8 +73,8 @@ def _wanted(ndims: Sequence[int]) -> str:
 
 
 def is_missing(value: Value) -> bool:
-    """Whether a value, or a part of it, did not come."""
-    return not np.isfinite(value).all() if isinstance(value, np.ndarray) else math.isnan(value)
+    """Whether nothing of a value came; a vector may lack parts."""
+    return not np.isfinite(value).any() if isinstance(value, np.ndarray) else math.isnan(value)
 
 
 def in_dtype_of(x0: Params) -> Callable[[], contextlib.AbstractContextManager[None]]:

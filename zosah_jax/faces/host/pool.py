@@ -31,6 +31,13 @@ _GUARD = (
 )
 
 
+def num_workers(host: Host) -> int:
+    """How many calls run side by side, as far as it is known."""
+    if host.max_workers is not None:
+        return host.max_workers
+    return getattr(host.executor, "_max_workers", None) or 1
+
+
 def pool_of(fun: Callable[[Any], Any], host: Host) -> "Pool | None":
     """Where the calls run; None: in this thread."""
     if host.max_workers is not None:

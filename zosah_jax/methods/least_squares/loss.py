@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from zosah_jax.checks import check_choice
 
 Loss = Callable[[jax.Array], jax.Array]
-"""rho: squared residual -> its share of the objective, elementwise, with rho(0) = 0, rho'(0) = 1."""
+"""rho: squared residual -> its share of the sum, elementwise; rho(0) = 0, rho'(0) = 1."""
 
 
 def _soft_l1(z: jax.Array) -> jax.Array:
@@ -30,7 +30,7 @@ LOSSES: dict[str, Loss] = {
 """SciPy's losses by their names there."""
 
 
-def loss_of(loss: Any) -> Loss:
+def loss_of(loss: Any) -> Any:
     """The loss of a name, or a function as it is.
 
     Raises:

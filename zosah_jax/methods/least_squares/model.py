@@ -4,13 +4,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from zosah_jax.methods.least_squares.loss import total, weights
 from zosah_jax.methods.least_squares.regression import LENGTH, Fit, kernel
 from zosah_jax.methods.least_squares.trust_region import Box, minimise
 
-_TURNS = 40  # of Newton's method on the model, at most
+_TURNS = 20  # of Newton's method on the model, at most
 _ENOUGH = 1e-2  # of the decrease so far: a turn that gains less is the last
 _FIRST_DAMPING = 1e-10  # of the trace of the Hessian, after a turn that gained nothing
 _DAMPING = 10.0  # factor on it from turn to turn
@@ -94,7 +93,7 @@ def lowest(model: Model, loss: Any, radius: jax.Array, box: Box) -> tuple[jax.Ar
         return (at.turn < _TURNS) & ~at.ended
 
     begin = _Turn(
-        jnp.asarray(np.int32(0)),
+        jnp.zeros((), jnp.int32),
         jnp.zeros(d, dtype),
         start,
         jnp.zeros((), dtype),

@@ -1,11 +1,10 @@
 """The least-squares solver: a Jacobian that every evaluation corrects."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from zosah_jax.checks import check_positive, check_static_count
 from zosah_jax.method import Batch, Method, Outcome, Problem, Stage
@@ -14,7 +13,6 @@ from zosah_jax.methods.least_squares.loss import loss_of, total
 from zosah_jax.methods.least_squares.state import (
     LeastSquaresState,
     everywhere,
-    first_unit,
     num_kept,
     origin,
     probes_at,
@@ -78,7 +76,7 @@ class LeastSquares(Method):
     tolerance: float = 1e-12
 
     value_ndims: ClassVar[tuple[int, ...]] = (1,)
-    keeps_bits: ClassVar[bool] = False
+    keeps_bits: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse options that are out of range."""

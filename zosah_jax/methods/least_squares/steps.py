@@ -44,6 +44,7 @@ class Plan(NamedTuple):
         z: the first point, from the centre in units, shape (d,).
         decrease: of the objective there, as predicted; scalar.
         is_look: whether the points look at a direction and promise nothing, bool.
+        variance: sigma^2 by the points stored; 0 where they cannot tell.
     """
 
     points: jax.Array
@@ -51,6 +52,7 @@ class Plan(NamedTuple):
     z: jax.Array
     decrease: jax.Array
     is_look: jax.Array
+    variance: jax.Array
 
 
 def begin(
@@ -110,19 +112,19 @@ def first(
 
 def plan(state: LeastSquaresState, box: Box, loss: Any, num_points: int) -> Plan:
     """The model's minima within radii of different sizes, or a look at a direction."""
-    fit, z, noise = _fit(state)
+    fit, z = fitted(state)
     model = Model(fit, z, _doubt(state, fit))
     x = state.points[state.centre]
     around = Box((box.lower - x) / state.scale, (box.upper - x) / state.scale)
     radii = [state.radius * 4.0**power for power in _powers(num_points)]
     found = [lowest(model, loss, radius, around) for radius in radii]
     step, decrease = found[0]
-    direction, length, wanted = _look(state, model, decrease, noise, around)
+    direction, length, wanted = _look(state, model, decrease, around)
     looks = [length * direction] + [_mirrored(n, length * direction) for n in range(1, num_points)]
     z_all = jnp.stack([jnp.where(wanted, a, b[0]) for a, b in zip(looks, found, strict=True)])
     points = jnp.clip(x + z_all * state.scale, box.lower, box.upper)
     predicted = jax.vmap(lambda z: residuals(model, z))(z_all)
-    return Plan(points, predicted, step, decrease, wanted)
+    return Plan(points, predicted, step, decrease, wanted, fit.variance)
 
 
 def learn(
@@ -132,18 +134,13 @@ def learn(
     values = _sane(state, values, loss)
     before = total(loss, state.residuals[state.centre])
     state, entries = stored(state, plan.points, values, plan.predicted)
-    fit, z, noise = _fit(state)
-    filled = jnp.where(
-        jnp.any(state.missing & state.there[:, None]),
-        regression.filled(fit, state.residuals, state.missing & state.there[:, None]),
-        state.residuals,
+    lacking = state.missing & state.there[:, None]
+    state, smoothed = jax.lax.cond(
+        jnp.any(lacking) | (state.noise > 0),
+        lambda state: _smoothed(state, lacking),
+        lambda state: (state, state.residuals),  # exact: the regression goes through them
+        state._replace(variance=jnp.where(plan.variance > 0, plan.variance, state.variance)),
     )
-    variance = jnp.where(jnp.isfinite(fit.variance), fit.variance, 0)
-    state = state._replace(
-        residuals=filled, variance=jnp.where(variance > 0, variance, state.variance)
-    )
-    smoothed = filled - _noise_share(state) * fit.weights
-    smoothed = jnp.where(jnp.all(jnp.isfinite(smoothed)), smoothed, filled)
     here = total(loss, smoothed[state.centre])
     there = jnp.where(state.there[entries[0]], total(loss, smoothed[entries[0]]), jnp.inf)
     length = jnp.linalg.norm(plan.z)
@@ -155,7 +152,7 @@ def learn(
     standing = state
     state = _at_best(state, smoothed, box, loss)
     if len(values) > 1:  # another radius was the better one
-        apart = jnp.linalg.norm(z[state.centre])
+        apart = jnp.linalg.norm(centred(state)[standing.centre])
         radius = jnp.where(state.centre != standing.centre, jnp.maximum(radius, apart), radius)
     radius = jnp.maximum(radius, _noise_length(state, _LEAST_RADIUS))
     stretch = jnp.linalg.norm(plan.z * standing.scale / state.scale)
@@ -163,12 +160,25 @@ def learn(
     x = jnp.linalg.norm(state.points[state.centre] / state.scale)
     few = jnp.maximum(plan.decrease, jnp.abs(before - state.value)) <= tolerance * before
     inside = (length < 0.9 * standing.radius) | (length <= _SHORT * x)
-    ended = (few & inside) | (length <= _SHORT * x) | (radius <= _SHORT * x)
+    nothing = state.value <= tolerance**2 * state.start  # residuals down to their rounding
+    ended = (few & inside) | nothing | (length <= _SHORT * x) | (radius <= _SHORT * x)
     return thinned(state)._replace(
         radius=radius,
         turn=state.turn + 1,
         converged=ended & ~plan.is_look & (state.noise == 0),
     )
+
+
+def _smoothed(
+    state: LeastSquaresState, lacking: jax.Array
+) -> tuple[LeastSquaresState, jax.Array]:
+    """The state with missing residuals and sigma as all points have them; residuals less noise."""
+    fit, _ = fitted(state)
+    filled = jnp.where(lacking, regression.filled(fit, state.residuals, lacking), state.residuals)
+    variance = jnp.where(fit.variance > 0, fit.variance, state.variance)  # NaN: as it was
+    state = state._replace(residuals=filled, variance=variance)
+    smoothed = filled - _noise_share(state) * fit.weights
+    return state, jnp.where(jnp.all(jnp.isfinite(smoothed)), smoothed, filled)
 
 
 # --- parts ----------------------------------------------------------------------------------------
@@ -185,12 +195,13 @@ def _sane(state: LeastSquaresState, values: jax.Array, loss: Any) -> jax.Array:
     return jnp.where(absurd[:, None], jnp.nan, values)
 
 
-def _fit(state: LeastSquaresState) -> tuple[Fit, jax.Array, jax.Array]:
-    z, noise = centred(state), _noise_share(state)
+def fitted(state: LeastSquaresState) -> tuple[Fit, jax.Array]:
+    """The regression around the centre, and the stored points as it has them, shape (N, d)."""
+    z = centred(state)
     here = state.residuals[state.centre]
     shifted = jnp.where(state.there[:, None], state.residuals - here, 0)
-    fit = regression.fit(z, shifted, state.there, noise)
-    return fit._replace(value=here + fit.value), z, noise
+    fit = regression.fit(z, shifted, state.there, _noise_share(state))
+    return fit._replace(value=here + fit.value), z
 
 
 def _noise_share(state: LeastSquaresState) -> jax.Array:
@@ -219,7 +230,7 @@ def _doubt(state: LeastSquaresState, fit: Fit) -> jax.Array:
 
 
 def _look(
-    state: LeastSquaresState, model: Model, decrease: jax.Array, noise: jax.Array, around: Box
+    state: LeastSquaresState, model: Model, decrease: jax.Array, around: Box
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """A direction, how far to look along it, and whether that promises more than a step.
 

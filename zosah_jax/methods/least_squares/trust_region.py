@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from zosah_jax.linear_algebra import eigh
 
@@ -55,7 +54,7 @@ def minimise(
         return (turn < _PASSES) & out
 
     free = box.upper > box.lower
-    begin = (np.int32(0), free, centre, jnp.ones((), bool))
+    begin = (jnp.zeros((), jnp.int32), free, centre, jnp.ones((), bool))
     return jax.lax.while_loop(goes_on, fix, begin)[2]
 
 
