@@ -40,8 +40,8 @@ class LeastSquaresResult(Result):
         covariance: of the parameters, value / (k - d) times the inverse of J'J, shape (d, d), as
             SciPy's `curve_fit` has it. Inf on the diagonal where nothing determines a parameter,
             and everywhere where k <= d. Fixed parameters have variance 0.
-        undetermined: directions that change no residual, orthonormal rows in units of the
-            parameters' sizes, shape (number, d); under `jit` all d of them, zero where determined.
+        undetermined: directions that change no residual, rows of length 1, shape (number, d); under
+            `jit` d rows, zero but for those.
     """
 
     residuals: Any
@@ -122,6 +122,8 @@ def least_squares(
     if isinstance(noise, str):
         raise TypeError(f"noise: got {noise!r}, wanted a number or None.")
     check_noise(noise)
+    if host is not None and not isinstance(host, Host):
+        raise TypeError(f"host: got {type(host).__name__}, wanted a zosah_jax.Host or None.")
     x0 = as_params(x0)
     measured = noise is None and host is not None
     method = LeastSquares(

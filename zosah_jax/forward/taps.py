@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from zosah_jax.evaluate.grouped.program import Op
 
-MOST = 32
+MOST = 64
 """Most places of a kernel that are taken one by one."""
 
 

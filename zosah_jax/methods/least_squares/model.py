@@ -45,11 +45,11 @@ def _newton(model: Model, loss: Any, z: jax.Array) -> tuple[jax.Array, jax.Array
     """Gradient and Hessian of F / 2 at z."""
     _, k1, k2 = kernel(model.z @ z / LENGTH**2)
     r = residuals(model, z)
-    jacobian = model.fit.jacobian + (model.fit.weights.T * k1) @ model.z / LENGTH**2
+    jacobian = model.fit.jacobian + (model.fit.weights.T * k1[None]) @ model.z / LENGTH**2
     first, second = weights(loss, r)
     # sum over residuals of rho' r_i H_i, their own curvature
-    curved = model.z.T * ((model.fit.weights @ (first * r)) * k2) @ model.z / LENGTH**4
-    hessian = (jacobian.T * second) @ jacobian + curved + model.doubt
+    curved = model.z.T * ((model.fit.weights @ (first * r)) * k2)[None] @ model.z / LENGTH**4
+    hessian = (jacobian.T * second[None]) @ jacobian + curved + model.doubt
     return jacobian.T @ (first * r) + model.doubt @ z, hessian
 
 

@@ -65,14 +65,14 @@ def fit(z: jax.Array, residuals: jax.Array, there: jax.Array, noise: jax.Array) 
     tiny = jnp.finfo(dtype).tiny
     covariance = kernel(z @ z.T / LENGTH**2)[0]
     scale = jnp.where(there, jax.lax.rsqrt(jnp.diag(covariance) + noise), 0)
-    correlation = covariance * scale[:, None] * scale
+    correlation = covariance * scale[:, None] * scale[None]
     root = _cholesky(jnp.where(jnp.eye(number, dtype=bool), 1, correlation))
     whitener = solve_triangular(root, jnp.diag(scale), lower=True)
     linear = whitener @ jnp.concatenate([jnp.ones((number, 1), dtype), z], axis=1)
     size = jnp.maximum(jnp.linalg.norm(linear, axis=0), tiny**0.5)
     # a ridge of its own rows, so that coordinates that never moved have slope 0
     ridge = jnp.finfo(dtype).eps ** _JITTER * jnp.eye(d + 1, dtype=dtype)
-    explained, upper = jnp.linalg.qr(jnp.concatenate([linear / size, ridge]))
+    explained, upper = jnp.linalg.qr(jnp.concatenate([linear / size[None], ridge]))
     explained = explained[:number]
     white = whitener @ residuals
     rest = white - explained @ (explained.T @ white)

@@ -37,19 +37,22 @@ def report(
     box = sides(params, problem)
     free = box.upper > box.lower
     _, second = weights(loss, fit.value)
-    scaled = jnp.sqrt(second)[:, None] * jnp.where(free, fit.jacobian, 0)
+    scaled = jnp.sqrt(second)[:, None] * jnp.where(free[None], fit.jacobian, 0)
     _, singular, rows = jnp.linalg.svd(scaled, full_matrices=k < d)
     singular = jnp.concatenate([singular, jnp.zeros(d - len(singular), singular.dtype)])
     # a fixed parameter is determined by being fixed
-    fixed = jnp.sum(jnp.where(free, 0, rows**2), axis=1) > 0.5
+    fixed = jnp.sum(jnp.where(free[None], 0, rows**2), axis=1) > 0.5
     least = jnp.finfo(singular.dtype).eps ** _NOTHING * singular[0]
     told = singular > least
     inverse = jnp.where(told, 1 / jnp.where(told, singular, 1), 0)
-    half = rows.T * inverse  # (J'J)^-1 = half half'
+    half = rows.T * inverse[None]  # (J'J)^-1 = half half'
     spread = state.value / max(k - d, 1)
-    covariance = spread * (half @ half.T) * state.scale[:, None] * state.scale
-    directions = jnp.where((told | fixed)[:, None], 0, rows)
-    lost = jnp.any(jnp.abs(directions) > _INVOLVED, axis=0)
+    covariance = spread * (half @ half.T) * state.scale[:, None] * state.scale[None]
+    directions = jnp.where((told | fixed)[:, None], 0, rows * state.scale[None])
+    size = jnp.linalg.norm(directions, axis=1, keepdims=True)
+    directions = directions / jnp.where(size > 0, size, 1)
+    moves_freely = (jnp.abs(rows) > _INVOLVED) & ~(told | fixed)[:, None]
+    lost = jnp.any(moves_freely, axis=0)
     covariance = jnp.where(jnp.diag(lost), jnp.inf, covariance)
     if k <= d:
         covariance = jnp.full_like(covariance, jnp.inf)
@@ -57,4 +60,4 @@ def report(
     x = unflattened(params, state.points[state.centre])
     x = jax.tree.map(lambda new, old: jnp.where(known, new, old), x, state.x)
     residuals = jnp.where(known, fit.value, jnp.nan)
-    return x, residuals, fit.jacobian / state.scale, covariance, directions
+    return x, residuals, fit.jacobian / state.scale[None], covariance, directions

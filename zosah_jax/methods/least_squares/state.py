@@ -103,7 +103,7 @@ def first_unit(x: jax.Array, box: Box) -> jax.Array:
     """
     width = (box.upper - box.lower) / _WIDTHS
     own = jnp.where(x != 0, jnp.abs(x), 1)
-    bounded = jnp.isfinite(width)
+    bounded = jnp.isfinite(width) & (width > 0)  # what is fixed has its own size
     return jnp.where(bounded, jnp.where(_crosses(box), width, jnp.minimum(own, width)), own)
 
 
@@ -111,7 +111,7 @@ def present_scale(x: jax.Array, unit: jax.Array, box: Box) -> jax.Array:
     """Size of each coordinate where the run stands now."""
     width = (box.upper - box.lower) / _WIDTHS
     own = jnp.maximum(jnp.abs(x), _LEAST_UNIT * unit)
-    bounded = jnp.isfinite(width)
+    bounded = jnp.isfinite(width) & (width > 0)
     return jnp.where(bounded, jnp.where(_crosses(box), unit, jnp.minimum(own, width)), own)
 
 
@@ -149,7 +149,7 @@ def stored(
 
 def thinned(state: LeastSquaresState) -> LeastSquaresState:
     """The state with the nearest points alone, as many as are kept."""
-    z = (state.points - state.points[state.centre]) / state.scale
+    z = (state.points - state.points[state.centre][None]) / state.scale[None]
     distance = jnp.where(state.there, jnp.linalg.norm(z, axis=1), jnp.inf)
     rank = jnp.argsort(jnp.argsort(distance, stable=True))
     there = state.there & (rank < num_kept(z.shape[1]))
@@ -158,5 +158,5 @@ def thinned(state: LeastSquaresState) -> LeastSquaresState:
 
 def centred(state: LeastSquaresState) -> jax.Array:
     """The stored points around the centre, in units, shape (N, d); 0 where there is none."""
-    z = (state.points - state.points[state.centre]) / state.scale
+    z = (state.points - state.points[state.centre][None]) / state.scale[None]
     return jnp.where(state.there[:, None], z, 0)

@@ -92,7 +92,7 @@ def differences(state: LeastSquaresState, box: Box) -> jax.Array:
     offset = jnp.where(x + length <= box.upper, length, -length)
     farther = jnp.where(box.upper - x >= x - box.lower, box.upper - x, box.lower - x)
     offset = jnp.where(x + offset < box.lower, farther, offset)
-    return jnp.clip(x + jnp.diag(offset), box.lower, box.upper)
+    return jnp.clip(x[None] + jnp.diag(offset), box.lower[None], box.upper[None])
 
 
 def first(
@@ -105,7 +105,7 @@ def first(
     others = jnp.nanmean(jnp.where(jnp.isfinite(values), values, jnp.nan), axis=0)
     here = jnp.where(lacks & jnp.isfinite(others), others, state.residuals[state.centre])
     state = state._replace(residuals=state.residuals.at[state.centre].set(here))
-    state, _ = stored(state, points, values, jnp.broadcast_to(here, values.shape))
+    state, _ = stored(state, points, values, jnp.broadcast_to(here[None], values.shape))
     state = _at_best(state, state.residuals, box, loss)
     return state._replace(stage=jnp.full((), 2, jnp.int32))
 
@@ -122,7 +122,8 @@ def plan(state: LeastSquaresState, box: Box, loss: Any, num_points: int) -> Plan
     direction, length, wanted = _look(state, model, decrease, around)
     looks = [length * direction] + [_mirrored(n, length * direction) for n in range(1, num_points)]
     z_all = jnp.stack([jnp.where(wanted, a, b[0]) for a, b in zip(looks, found, strict=True)])
-    points = jnp.clip(x + z_all * state.scale, box.lower, box.upper)
+    points = x[None] + z_all * state.scale[None]
+    points = jnp.clip(points, box.lower[None], box.upper[None])
     predicted = jax.vmap(lambda z: residuals(model, z))(z_all)
     return Plan(points, predicted, step, decrease, wanted, fit.variance)
 
@@ -199,7 +200,7 @@ def fitted(state: LeastSquaresState) -> tuple[Fit, jax.Array]:
     """The regression around the centre, and the stored points as it has them, shape (N, d)."""
     z = centred(state)
     here = state.residuals[state.centre]
-    shifted = jnp.where(state.there[:, None], state.residuals - here, 0)
+    shifted = jnp.where(state.there[:, None], state.residuals - here[None], 0)
     fit = regression.fit(z, shifted, state.there, _noise_share(state))
     return fit._replace(value=here + fit.value), z
 
@@ -273,8 +274,8 @@ def _at_best(
     """The state at the stored point whose residuals, as fitted, are least."""
     merit = jnp.where(state.there, total(loss, smoothed), jnp.inf)
     merit = jnp.where(jnp.isfinite(merit), merit, jnp.inf)
-    best = jnp.argmin(merit)
-    centre = jnp.where(merit[best] < jnp.inf, best, state.centre).astype(np.int32)
+    best = jnp.argmin(merit).astype(np.int32)
+    centre = jnp.where(merit[best] < jnp.inf, best, state.centre)
     scale = present_scale(state.points[centre], state.unit, box)
     return state._replace(centre=centre, scale=scale, value=merit[centre])
 

@@ -44,7 +44,7 @@ def minimise(
         s = jnp.where(free, 0, p - centre)
         room = jnp.sqrt(jnp.maximum(radius**2 - jnp.sum(fixed**2), 0))
         pushed = jnp.where(free, gradient + matrix @ s, 0)
-        kept = jnp.where(free[:, None] & free, matrix, 0)
+        kept = jnp.where(free[:, None] & free[None], matrix, 0)
         p = fixed + _within_ball(pushed, kept, jnp.where(free, centre, 0), room, free)
         out = free & ((p < box.lower) | (p > box.upper))
         return turn + 1, free & ~out, jnp.clip(p, box.lower, box.upper), jnp.any(out)
@@ -73,7 +73,7 @@ def _within_ball(
     most = jnp.linalg.norm(turned) / jnp.maximum(radius, tiny) + least
 
     def length(multiplier: jax.Array) -> jax.Array:
-        return jnp.linalg.norm(turned / (values + multiplier[..., None]), axis=-1)
+        return jnp.linalg.norm(turned[None] / (values[None] + multiplier[:, None]), axis=-1)
 
     low, high = jnp.log(least), jnp.log(jnp.maximum(most, least * 2))
     low = jnp.maximum(low, high - _SPAN)
