@@ -49,6 +49,17 @@ def early_convolution():
     return losses, params, normal(4, B, 5, 5, 1), ("b", "w")
 
 
+def late_convolution():
+    """Copied as above, with an input that noise has moved."""
+
+    def losses(p, x):
+        h = conv(jnp.tanh(x @ p["u"]), p["w"])
+        return jnp.square(jnp.tanh(h)).sum((1, 2, 3))
+
+    params = {"u": normal(0, 2, 2), "w": normal(1, 2, 2, 2, 2) / 2}
+    return losses, params, normal(4, B, 5, 5, 2), ("u", "w")
+
+
 def depthwise():
     def losses(p, x):
         return jnp.tanh(conv(x, p["w"], feature_group_count=2)).sum((1, 2, 3))
@@ -187,8 +198,8 @@ def low_rank():
 
 MODELS = [
     attention, convolution, dense, depthwise, divided, early_convolution, embedding,
-    exponential_scale, flat_tokens, layer_norm, low_rank, mixture, pooled, prefix, recurrent,
-    stacked_layers, tied_embedding, weight_norm, wrapped,
+    exponential_scale, flat_tokens, late_convolution, layer_norm, low_rank, mixture, pooled,
+    prefix, recurrent, stacked_layers, tied_embedding, weight_norm, wrapped,
 ]  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def regression(z, y, share):
 
 
 def in_ball_and_box(g, a, centre, radius, low, high):
-    """min g's + s'As/2 over |centre + s| <= radius within the box; coordinates fixed as they hit."""
+    """min g's + s'As/2 over |centre + s| <= radius within the box; what hits it is fixed."""
     free, p = np.ones(len(g), bool), centre.copy()
     for _ in range(5):
         s = np.where(free, 0, p - centre)
@@ -52,7 +52,7 @@ def in_ball_and_box(g, a, centre, radius, low, high):
         t = np.log(least)
         if length(t) > room:
             most = np.log(np.linalg.norm(turned) / room + least)
-            t = brentq(lambda t: length(t) - room, t, most, xtol=1e-14, rtol=1e-14)
+            t = brentq(lambda t, room=room: length(t) - room, t, most, xtol=1e-14, rtol=1e-14)
         p = p.copy()
         p[free] = vectors @ (turned / (values + np.exp(t)))
         out = free & ((p < low) | (p > high))

@@ -190,7 +190,7 @@ PUBLIC = [
 ]
 # What needs no example: values that are returned, errors, and types in signatures.
 WITHOUT_EXAMPLE = {
-    "AskTellState", "Evaluator", "HostFunction", "LayerDensities", "Method", "ObjectiveError",
+    "AskTellState", "Evaluator", "HostFunction", "LayerDensities", "LeastSquaresResult", "Method", "ObjectiveError",
     "ProblemMismatchError", "Progress", "Result", "Status", "Tuned", "TwoPhaseResult",
     "all_at_once", "default_method", "one_by_one",
 }  # fmt: skip
@@ -215,10 +215,10 @@ def test_public_names_exist_and_are_documented_with_an_example(module):
 def test_the_top_level_is_what_it_was_meant_to_be():
     scaled = {f"scale_by_{name}" for name in METHODS}
     others = {
-        "AskTell", "Host", "Result", "Status", "as_optax", "automatic", "grouped", "in_chunks",
-        "minimize", "num_evaluations", "one_by_one", "sharded",
+        "AskTell", "Host", "LeastSquaresResult", "Result", "Status", "as_optax", "automatic",
+        "grouped", "in_chunks", "least_squares", "minimize", "num_evaluations", "one_by_one", "sharded",
     }  # fmt: skip
-    modules = {"evaluate", "extras", "host", "methods", "transforms"}
+    modules = {"evaluate", "extras", "forward", "host", "methods", "transforms"}
     assert set(zosah_jax.__all__) == set(METHODS) | scaled | others | modules
     assert {name for name in methods.__all__ if name in METHODS} == set(METHODS)
 

@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from zosah_jax.forward import value_and_grad
-from zosah_jax.integrations.flax import update_statistics, value_fn
+from zosah_jax.integrations.flax import losses_fn, update_statistics
 
 pytestmark = pytest.mark.usefixtures("as_models_are_written")
 SAMPLES = 300
@@ -52,10 +52,7 @@ def test_nnx_transformer():
     def of_model(model, tokens):
         return optax.softmax_cross_entropy_with_integer_labels(model(tokens), tokens).mean(-1)
 
-    def losses(params, *batch):
-        return value_fn(model, of_model, *batch)(params)
-
-    params = nnx.as_pure(nnx.state(model, nnx.Param))
+    losses, params = losses_fn(model, of_model), nnx.as_pure(nnx.state(model, nnx.Param))
     check_mean(losses, params, (tokens,), jax.grad(lambda p: losses(p, tokens).mean())(params))
 
 
@@ -74,11 +71,8 @@ def test_nnx_batch_norm_and_dropout():
 
     @nnx.jit
     def step(model, optimizer, key):
-        def losses(params, *batch):
-            return value_fn(model, of_model, *batch)(params)
-
         params = nnx.state(model, nnx.Param)
-        value, found = value_and_grad(losses)(params, key, x)
+        value, found = value_and_grad(losses_fn(model, of_model))(params, key, x)
         optimizer.update(model, found)
         update_statistics(model, lambda model, x: of_model(model, x).mean(), x)
         return value
@@ -105,3 +99,10 @@ def test_linen_convolutions():
         return jnp.square(model.apply({"params": params}, x)).sum(-1)
 
     check_mean(losses, params, (x,), jax.grad(lambda p: losses(p, x).mean())(params))
+
+
+def test_losses_fn_refuses():
+    with pytest.raises(TypeError, match="linen"):
+        losses_fn(nn.Dense(1), lambda model, x: model(x))
+    with pytest.raises(TypeError, match="loss_fn"):
+        losses_fn(nnx.Linear(1, 1, rngs=nnx.Rngs(0)), 3)

@@ -259,7 +259,7 @@ def test_a_state_is_kept_and_taken_up():
 
 @pytest.mark.parametrize("host", [None, Host()], ids=["traced", "host"])
 def test_a_scalar_is_no_vector_of_residuals(host):
-    with pytest.raises((ValueError, TypeError), match="wanted a (real )?vector"):
+    with pytest.raises((ValueError, TypeError), match=r"wanted a (real )?vector"):
         least_squares(lambda x: (x**2).sum(), jnp.ones(2), budget=40, host=host)
 
 

@@ -1,10 +1,12 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
 from scipy.integrate import solve_ivp
 from scipy.optimize import Bounds, LinearConstraint, OptimizeWarning, minimize, rosen
 
 from zosah_jax import methods
+from zosah_jax.integrations import scipy as scipy_face
 from zosah_jax.integrations.scipy import zopqn, zosah
 
 X0 = np.array([-1.2, 1.0])
@@ -214,3 +216,30 @@ def test_refused():
         run(options={"retries": -1})
     with pytest.warns(RuntimeWarning, match="zosah does not use jac"):
         run(jac=lambda x: x)
+
+
+# --- least squares --------------------------------------------------------------------------------
+
+
+def bent(x, scale=1.0):
+    t = np.linspace(0, 3, 20)
+    return (x[1] * np.exp(-x[0] * t) - 2 * np.exp(-1.3 * t) + 0.1 * np.sin(9 * t)) / scale
+
+
+@pytest.mark.parametrize("loss", ["linear", "soft_l1"])
+def test_least_squares_is_called_as_scipys_is(loss):
+    arguments = {"loss": loss, "f_scale": 0.05, "bounds": ([0, 0], [5, 1.9]), "args": (0.5,)}
+    own = scipy_face.least_squares(bent, [0.5, 1.0], **arguments)
+    theirs = scipy.optimize.least_squares(bent, [0.5, 1.0], **arguments)
+    np.testing.assert_allclose(own.x, theirs.x, rtol=1e-4)
+    np.testing.assert_allclose(own.cost, theirs.cost, rtol=1e-6)
+    np.testing.assert_allclose(own.fun, theirs.fun, atol=1e-5)
+    np.testing.assert_array_equal(own.active_mask, theirs.active_mask)
+    assert own.success
+    assert own.optimality < 1e-4
+    assert own.jac.shape == (20, 2)
+
+
+def test_least_squares_says_what_it_does_not_use():
+    with pytest.warns(RuntimeWarning, match="does not use jac, xtol"):
+        scipy_face.least_squares(bent, np.array([0.5, 1.0]), jac="2-point", xtol=1e-8, max_nfev=20)

@@ -419,6 +419,43 @@ def test_open_questions(no_runs, capsys):
     assert "known" in capsys.readouterr().out
 
 
+@pytest.fixture
+def as_networks_are_written():
+    """A bias is added to all rows; optax's Adam raises a float to an int's power."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_networks_are_written")
+def test_forward_training(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("ZOSAH_DATA", raising=False)
+    config = experiment.load("forward_training").Config(
+        tasks=("digits",), variants=("feedback",), passes=10, seeds=(0,), repeats=1
+    )
+    found = run("forward_training", config, tmp_path)["tasks"]["digits"]
+    (one,) = found["runs"]["feedback"]
+    assert len(one["passes"]) == len(one["accuracy"]) == 2
+    assert one["accuracy"][-1] > 0.2  # a tenth by chance
+    assert set(found["cost"]) == {"noise", "noise_only", "feedback", "backpropagation"}
+    assert "with feedback" in capsys.readouterr().out
+    with pytest.raises(InputError, match="MNIST is not at hand"):
+        run("forward_training", replace(config, tasks=("mnist",)), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_networks_are_written")
+def test_networks_without_gradients(tmp_path, capsys):
+    config = experiment.load("networks_without_gradients").Config(
+        activations=("sign",), smoothing=(0.3,), steps=4, points=2, seeds=(0,)
+    )
+    results = run("networks_without_gradients", config, tmp_path)
+    assert results["shown"] == "noise 0.3"
+    assert set(results["runs"]["sign"]) == {"noise 0.3", "jax.grad"}
+    assert all(len(run) == 3 for runs in results["runs"]["sign"].values() for run in runs)
+    assert "jax.grad" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_variants_of_the_open_questions_run(x64):
     """The option of each question once, on a quadratic."""

@@ -221,8 +221,7 @@ def _loop(plan: Plan, sizes: tuple[int, ...], objective: Objective, inputs: Inpu
         assert position is not None
         ended = run.status == int(Status.RUNNING)
         status = jnp.where(ended, int(Status.BUDGET_SPENT), run.status).astype(jnp.int32)
-        value = position[1]
-        return run._replace(status=status), value
+        return run._replace(status=status), position[1]
     return _last_value(method, objective, inputs, run)
 
 
@@ -239,10 +238,9 @@ def _take(plan: Plan, stage: Stage, objective: Objective, problem: Problem, run:
         lambda: point_of(taken.batch, least, run.params, problem.bounds),
         lambda: run.best_params,
     )
+    updates = jax.tree.map(jnp.zeros_like, run.params)
     if stage.moves:
         updates = updates_of(method, taken.outcome, run.params)
-    else:
-        updates = jax.tree.map(jnp.zeros_like, run.params)
     return _Found(
         state=taken.outcome.state,
         updates=updates,
@@ -291,8 +289,7 @@ def _taken(plan: Plan, inputs: Inputs, run: _Run, found: _Found, moved: Any) -> 
         stops = jnp.zeros((), bool) if moved is None else ~moved
         stops = _called_back(inputs.ticket, run, found.value, stops)
         status = jnp.where(stops, int(Status.STOPPED), status)
-    converged = plan.method.converged(run.state)
-    if converged is not None:
+    if (converged := plan.method.converged(run.state)) is not None:
         status = jnp.where(converged, int(Status.CONVERGED), status)
     status = jnp.where(met, int(Status.TARGET_REACHED), status)
     return run._replace(status=status.astype(jnp.int32))

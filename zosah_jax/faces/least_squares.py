@@ -112,7 +112,7 @@ def least_squares(
         >>> bool(abs(fit.params["rate"] - 1.3) < 0.05), fit.num_evaluations < 25, fit.message
         (True, True, 'converged: the method finds nothing more to gain')
         >>> np.sqrt(np.diag(fit.covariance)).round(3)  # of the rate, and of the size
-        array([0.012, 0.008])
+        array([0.005, 0.005])
     """
     if not callable(fun):
         raise TypeError(f"fun: got {type(fun).__name__}, wanted a callable f(params) -> residuals.")

@@ -1,4 +1,4 @@
-"""`scipy.optimize.minimize(fun, x0, method=zosah)`: SciPy's way in, values alone."""
+"""SciPy's way in, values alone: `minimize(fun, x0, method=zosah)`, and `least_squares`."""
 
 import dataclasses
 import inspect
@@ -6,13 +6,16 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from zosah_jax.checks import check_count
+from zosah_jax.checks import check_count, check_positive
 from zosah_jax.faces.host.settings import Host
+from zosah_jax.faces.least_squares import least_squares as fit_residuals
 from zosah_jax.faces.minimize import minimize
 from zosah_jax.faces.progress import Progress
 from zosah_jax.methods import METHODS
+from zosah_jax.methods.least_squares.loss import weights
 
 try:
     from scipy.optimize import Bounds, OptimizeResult, OptimizeWarning
@@ -93,6 +96,111 @@ def zopqn(fun: Callable[..., Any], x0: np.ndarray, args: tuple[Any, ...] = (), *
         (True, True)
     """
     return _minimize("zopqn", fun, x0, args, **rest)
+
+
+def least_squares(
+    fun: Callable[..., Any],
+    x0: np.ndarray,
+    bounds: Any = (-np.inf, np.inf),
+    loss: Any = "linear",
+    f_scale: float = 1.0,
+    max_nfev: int | None = None,
+    args: tuple[Any, ...] = (),
+    kwargs: dict[str, Any] | None = None,
+    **options: Any,
+) -> Any:
+    """`scipy.optimize.least_squares` without derivatives: for another import, the same call.
+
+    SciPy's has no place for a method of others (its `method=` is a closed list). The residuals are
+    fitted by `zosah_jax.least_squares`, which takes a fraction of the evaluations that differences
+    take, and may be called from several processes.
+
+    Args:
+        fun: residuals, (x, *args, **kwargs) -> array of shape (m,).
+        x0: where to start, shape (n,) or a number.
+        bounds: (lower, upper), each an array of shape (n,) or a number, or `scipy.optimize.Bounds`.
+        loss: as there, by name.
+        f_scale: size of a residual from which a loss other than "linear" forgives it.
+        max_nfev: most calls of `fun`, all counted; 100 (n + 1) by default.
+        args: further arguments of `fun`.
+        kwargs: further keyword arguments of `fun`.
+        **options: noise of `zosah_jax.least_squares`; executor, max_workers, timeout, retries,
+            max_pending and log of `zosah_jax.Host`. jac, method, ftol, xtol, gtol, x_scale and
+            others of SciPy's are not used, with a warning.
+
+    Returns:
+        A `scipy.optimize.OptimizeResult` with x, cost (half the sum), fun (residuals), jac, grad,
+        optimality (largest entry of grad), active_mask, nfev, status, message, success; and
+        covariance of `zosah_jax.least_squares`.
+
+    Raises:
+        ValueError, TypeError: an argument is of the wrong kind, by name.
+
+    Example:
+        >>> import numpy as np
+        >>> from zosah_jax.integrations.scipy import least_squares
+        >>> valley = lambda x: np.array([10 * (x[1] - x[0] ** 2), 1 - x[0]])
+        >>> result = least_squares(valley, np.array([-1.2, 1.0]))
+        >>> result.x.round(6), result.nfev < 30
+        (array([1., 1.]), True)
+    """
+    known = {"noise", *_HOST}
+    unused = sorted(set(options) - known)
+    if unused:
+        warnings.warn(
+            f"least_squares does not use {', '.join(unused)}.", RuntimeWarning, stacklevel=2
+        )
+    x0 = np.atleast_1d(np.asarray(x0))
+    if x0.dtype.kind != "f":
+        x0 = x0.astype(np.float64)
+    check_positive("f_scale", f_scale)
+    if isinstance(bounds, Bounds):
+        bounds = (bounds.lb, bounds.ub)
+    found = fit_residuals(
+        _Residuals(fun, args, kwargs or {}, f_scale),
+        x0,
+        budget=100 * (x0.size + 1) if max_nfev is None else max_nfev,
+        bounds=tuple(np.broadcast_to(np.asarray(side, float), x0.shape) for side in bounds),
+        loss=loss,
+        noise=None if options.get("noise") is None else options["noise"] / f_scale,
+        host=Host(**{key: options[key] for key in _HOST if key in options}),
+    )
+    pulled = _slopes(loss, found.residuals) * found.residuals
+    grad = f_scale**2 * found.jacobian.T @ pulled
+    lower, upper = (np.broadcast_to(np.asarray(side, float), x0.shape) for side in bounds)
+    at = np.where(found.params <= lower, -1, np.where(found.params >= upper, 1, 0))
+    return OptimizeResult(
+        x=found.params,
+        cost=float(found.value) * f_scale**2 / 2,
+        fun=found.residuals * f_scale,
+        jac=found.jacobian * f_scale,
+        grad=grad,
+        optimality=float(np.max(np.abs(np.where(at == 0, grad, 0)))),
+        active_mask=at,
+        nfev=found.num_evaluations,
+        status=int(found.status),
+        message=found.message,
+        success=found.success,
+        covariance=found.covariance,
+    )
+
+
+class _Residuals:
+    """SciPy's residuals over their scale; a class, so that it can be sent."""
+
+    def __init__(
+        self, fun: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], scale: float
+    ) -> None:
+        self.fun, self.args, self.kwargs, self.scale = fun, args, kwargs, scale
+
+    def __call__(self, x: np.ndarray) -> Any:
+        raw = self.fun(x, *self.args, **self.kwargs)
+        return None if raw is None else np.atleast_1d(raw) / self.scale
+
+
+def _slopes(loss: Any, residuals: np.ndarray) -> np.ndarray:
+    """Derivatives rho' at each residual."""
+    return np.asarray(weights(loss, jnp.asarray(residuals))[0])
 
 
 def _minimize(

@@ -170,9 +170,7 @@ def learn(
     )
 
 
-def _smoothed(
-    state: LeastSquaresState, lacking: jax.Array
-) -> tuple[LeastSquaresState, jax.Array]:
+def _smoothed(state: LeastSquaresState, lacking: jax.Array) -> tuple[LeastSquaresState, jax.Array]:
     """The state with missing residuals and sigma as all points have them; residuals less noise."""
     fit, _ = fitted(state)
     filled = jnp.where(lacking, regression.filled(fit, state.residuals, lacking), state.residuals)
