@@ -190,8 +190,8 @@ PUBLIC = [
 ]
 # What needs no example: values that are returned, errors, and types in signatures.
 WITHOUT_EXAMPLE = {
-    "AskTellState", "Evaluator", "HostFunction", "LayerDensities", "LeastSquaresResult", "Method", "ObjectiveError",
-    "ProblemMismatchError", "Progress", "Result", "Status", "Tuned", "TwoPhaseResult",
+    "AskTellState", "Evaluator", "HostFunction", "LayerDensities", "LeastSquaresResult", "Method",
+    "ObjectiveError", "ProblemMismatchError", "Progress", "Result", "Status", "Tuned", "TwoPhaseResult",
     "all_at_once", "default_method", "one_by_one",
 }  # fmt: skip
 
@@ -216,7 +216,8 @@ def test_the_top_level_is_what_it_was_meant_to_be():
     scaled = {f"scale_by_{name}" for name in METHODS}
     others = {
         "AskTell", "Host", "LeastSquaresResult", "Result", "Status", "as_optax", "automatic",
-        "grouped", "in_chunks", "least_squares", "minimize", "num_evaluations", "one_by_one", "sharded",
+        "grouped", "in_chunks", "least_squares", "minimize", "num_evaluations", "one_by_one",
+        "sharded",
     }  # fmt: skip
     modules = {"evaluate", "extras", "forward", "host", "methods", "transforms"}
     assert set(zosah_jax.__all__) == set(METHODS) | scaled | others | modules

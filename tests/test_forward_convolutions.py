@@ -93,22 +93,21 @@ def test_no_kernel_for_each_example_and_no_convolution_by_groups():
 
 def test_a_batch_is_taken_in_parts_where_values_outweigh_parameters():
     def parts(width, size, losses=lambda p, x: jnp.tanh(x @ p["w"]).sum(1)):
-        params, x = {"w": jnp.ones((3, width))}, jnp.ones((size, 3))
+        params, x = {"w": jnp.ones((1, width))}, jnp.ones((size, 1))
         wide, data = prepared(params, (x,))
         return default_chunks(outline(losses, wide, data, Options(1e-2, False, 1, 0.0)), 4)
 
-    assert [parts(8, size) for size in (1, 31, 96, 97, 128, 1437)] == [1, 1, 3, 1, 4, 3]
-    assert parts(8, 66) == 2
-    assert parts(8, 128, lambda p, x: x @ p["w"] @ jnp.ones((8,))) == 4
+    assert [parts(2048, n) for n in (1, 31, 66, 96, 97, 128, 1437)] == [1, 1, 2, 3, 1, 4, 3]
+    assert [parts(width, 128) for width in (1023, 1024)] == [1, 4]
     normed = lambda p, x: jnp.square(x @ p["w"] - (x @ p["w"]).mean(0, keepdims=True)).sum(1)  # noqa: E731
-    assert parts(8, 128, normed) == 1
-    wide = lambda p, x: jnp.tanh(jnp.tile(x, (1, 100)) @ p["w"].reshape(300, -1)).sum(1)  # noqa: E731
-    assert parts(800, 128, wide) == 1
+    assert parts(2048, 128, normed) == 1
+    narrow = lambda p, x: jnp.tanh(jnp.tile(x, (1, 64)) @ p["w"].reshape(64, -1)).sum(1)  # noqa: E731
+    assert [parts(64 * width, 128, narrow) for width in (32, 1024)] == [1, 1]
 
 
 def test_parts_of_a_batch_are_the_default(x64):
     losses = lambda p, x: jnp.square(jnp.tanh(x @ p)).sum(1)  # noqa: E731
-    w, x = normal(0, 3, 4), normal(1, 128, 3)
+    w, x = normal(0, 1, 1024), normal(1, 128, 1)
     found = [value_and_grad(losses, chunk=chunk)(w, 0, x)[1] for chunk in (None, 32, 128, 500)]
     np.testing.assert_array_equal(found[0], found[1])
     np.testing.assert_array_equal(found[2], found[3])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
+from counting import compilations
 from reference_least_squares import Solver
 
 import zosah_jax
@@ -306,3 +307,30 @@ def test_a_method_of_scalars_refuses_vectors_still():
     with pytest.raises(ValueError, match="wanted a scalar"):
         zosah_jax.minimize(lambda x: x**2, jnp.ones(2), budget=40)
     assert math.isfinite(float(methods.least_squares().merit(jnp.ones((1, 3)))[0]))
+
+
+# --- lengths --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("unit", "size"), [(1e-9, 1e12), (1e9, 1e-12)])
+def test_units_of_parameters_and_of_residuals_change_nothing(unit, size):
+    plain = least_squares(decay, START, budget=40, host=Host())
+    fit = least_squares(lambda x: size * decay(x / unit), unit * START, budget=40, host=Host())
+    assert fit.num_evaluations == plain.num_evaluations
+    np.testing.assert_allclose(fit.params / unit, plain.params, rtol=1e-8)
+    np.testing.assert_allclose(fit.covariance / unit**2, plain.covariance, rtol=1e-4)
+
+
+def test_a_start_at_zero_and_a_single_parameter():
+    fit = least_squares(decay, np.zeros(2), budget=60, host=Host())
+    np.testing.assert_allclose(fit.params, [1.30725, 2.0046], rtol=1e-4)
+    fit = least_squares(lambda x: decay([x[0], 2.0]), np.array([0.3]), budget=40, host=Host())
+    assert fit.success
+    assert abs(fit.params[0] - 1.305) < 0.01
+
+
+def test_equal_runs_compile_once():
+    least_squares(decay, START, budget=20, host=Host())
+    with compilations() as compiled:
+        least_squares(lambda x: decay(x) * 2, START + 0.1, budget=30, host=Host())
+    assert compiled == []

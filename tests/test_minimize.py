@@ -1,6 +1,5 @@
 """The jitted run: what it returns, when it ends, and what it is compiled for."""
 
-import contextlib
 import functools
 
 import jax
@@ -8,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from counting import compilations
 
 import zosah_jax
 from zosah_jax import Status, methods, minimize
@@ -53,23 +53,6 @@ def points_of(tx, f, x, steps):
         x = optax.apply_updates(x, updates)
         points.append(x)
     return points
-
-
-@contextlib.contextmanager
-def compilations():
-    """Counts what XLA compiles meanwhile."""
-    seen = []
-
-    def listen(event, duration, **kwargs):
-        del duration
-        if event == "/jax/core/compile/backend_compile_duration":
-            seen.append(kwargs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    try:
-        yield seen
-    finally:
-        jax.monitoring.unregister_event_duration_listener(listen)
 
 
 # --- what it returns ------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from zosah_jax.pytree import Params, check_params, widen, working_dtype
 
 _OUTWEIGH = 4  # so much more than parameters are values, where a batch is taken in parts
 _FEWEST = 32  # examples of a part
+_LEAST = 2**17  # entries of values below which memory does not matter
 
 
 class Options(NamedTuple):
@@ -107,7 +108,7 @@ def default_chunks(known: Outline, most: int) -> int:
     slots = {slot for site in found.sites for slot in (site.slot, *site.reads)}
     kept = sum(math.prod(avals[slot].shape) for slot in slots & found.program.tainted)
     summed = sum(math.prod(avals[slot].shape) for slot in found.program.leaves)
-    if found.shared or kept < _OUTWEIGH * summed:
+    if found.shared or kept < max(_OUTWEIGH * summed, _LEAST):
         return 1
     fits = (n for n in range(most, 1, -1) if size % n == 0 and size // n >= _FEWEST)
     return next(fits, 1)

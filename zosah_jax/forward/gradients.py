@@ -99,8 +99,8 @@ def value_and_grad(
         direct: see above, in forward passes; 0 for none.
         chunk: how many examples at a time, which bounds memory (static; it divides B). None: B in
             four parts, or three or two, where these are equal and of 32 or more, and where values
-            of the network outweigh its parameters; else, and with statistics of the batch, all at
-            once, as `chunk=B` does.
+            of the network are many (2^17) and outweigh its parameters; else, and with statistics
+            of the batch, all at once, as `chunk=B` does.
 
     Returns:
         A function (params, key, *batch) -> (mean loss, estimate). `params`: a pytree of real
