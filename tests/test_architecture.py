@@ -191,7 +191,8 @@ PUBLIC = [
 # What needs no example: values that are returned, errors, and types in signatures.
 WITHOUT_EXAMPLE = {
     "AskTellState", "Evaluator", "HostFunction", "LayerDensities", "LeastSquaresResult", "Method",
-    "ObjectiveError", "ProblemMismatchError", "Progress", "Result", "Status", "Tuned", "TwoPhaseResult",
+    "ObjectiveError", "ProblemMismatchError", "Progress", "Result", "Status", "Tuned",
+    "TwoPhaseResult",
     "all_at_once", "default_method", "one_by_one",
 }  # fmt: skip
 

@@ -1,10 +1,13 @@
 """The experiments outside JAX at tiny budgets."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from experiments import experiment
 from experiments.benchmarks.robustness import experiment as robustness
+from experiments.common.errors import InputError
 from experiments.common.records import read
 from experiments.examples.control import experiment as control
 from experiments.examples.control.simulation import GUESS, Cost
@@ -66,14 +69,39 @@ def test_control(tmp_path):
 
 
 @pytest.mark.slow
-def test_reaction_kinetics(tmp_path, capsys):
-    config = reaction_kinetics.Config(seeds=(0,), budget=60, workers=1, out=tmp_path)
+def test_reaction_kinetics(tmp_path, monkeypatch, capsys):
+    config = reaction_kinetics.Config(
+        seeds=(0,), budget=60, workers=1, vector_budget=60, sleep=0.001, out=tmp_path
+    )
     experiment.run(reaction_kinetics.EXPERIMENT, config)
     results = read(tmp_path)["results"]
     assert set(results["final"]) == {"ZO-PQN", "ZO-SAH", "COBYQA", "CMA-ES"}
     for (misfit,) in results["final"].values():
         assert misfit <= results["start"][0]
+    found = results["vectors"]
+    (smallest,) = found["smallest"]
+    assert smallest < results["truth"][0]
+    (to_2, to_01) = found["needed"]["least_squares"][0]
+    assert 22 < to_2 <= to_01 <= 60
+    assert found["median_curves"]["least_squares"][0] == pytest.approx(results["start"][0])
+    assert found["faults"]["none"][0] <= 60
+    assert all(number <= 60 for number in found["workers"]["simulations"][0])
+    assert found["own_work"]["milliseconds"] > 0
     assert "true constants" in capsys.readouterr().out
+
+    monkeypatch.setattr(reaction_kinetics.records, "read", lambda folder: read(tmp_path))
+    again = replace(config, only=("vectors",), out=tmp_path / "again")
+    kept = reaction_kinetics.measure(replace(again, only=("misfit",)))["vectors"]
+    assert kept == found
+    with pytest.raises(InputError, match="only: wanted kept results of the same config"):
+        reaction_kinetics.measure(replace(again, budget=61))
+
+
+def test_a_residual_is_a_part_of_the_misfit():
+    misfit, guess = calibration(1, 0.05, 0.3)
+    residuals = misfit.residuals(guess)
+    assert residuals.shape == (304,)
+    assert residuals @ residuals == pytest.approx(misfit(guess), rel=1e-12)
 
 
 @pytest.mark.slow

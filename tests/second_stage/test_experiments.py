@@ -20,6 +20,7 @@ from experiments import experiment
 from experiments.benchmarks.ablations import experiment as ablations
 from experiments.benchmarks.classics import experiment as classics
 from experiments.benchmarks.fewer_values import experiment as fewer_values
+from experiments.benchmarks.least_squares import experiment as residual_vectors
 from experiments.benchmarks.logistic_regression import experiment as logistic_regression
 from experiments.benchmarks.open_questions import experiment as open_questions
 from experiments.benchmarks.overhead import experiment as overhead
@@ -32,7 +33,8 @@ from experiments.common.curves import Curve, best_after, curve_of, median, value
 from experiments.common.errors import InputError
 from experiments.common.functions import CLASSICS
 from experiments.common.functions import rosenbrock as valley
-from experiments.common.solvers import Counted, cma_curve, scipy_curve
+from experiments.common.residual_solvers import Recorded, dfols, scipy_least_squares
+from experiments.common.solvers import Counted, Over, cma_curve, scipy_curve
 from experiments.examples.fine_tuning import model as language_model
 from experiments.examples.train_resnet import experiment as train_resnet
 from zosah_jax import Status, minimize, rspg
@@ -226,6 +228,95 @@ def test_classics(tmp_path, capsys):
         classics.measure(replace(config, functions=("Beale",)))
     with pytest.raises(InputError, match="dimension: got 10, wanted a multiple of 4"):
         classics.measure(replace(config, dimension=10))
+
+
+@pytest.mark.slow
+def test_least_squares(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("ZOSAH_DATA", raising=False)
+    config = residual_vectors.Config(problems=("BoxBOD", "Rosenbrock", "Meyer"), budget=60)
+    results = run("least_squares", config, tmp_path)  # without NIST's data
+    rosenbrock, meyer = results["more_garbow_hillstrom"]
+    assert results["nist"] == []
+    assert rosenbrock["smallest"] == pytest.approx(0, abs=1e-20)
+    assert meyer["smallest"] == pytest.approx(87.9458, rel=1e-4)
+    assert set(rosenbrock["evaluations"]) == {"least_squares", *residual_vectors.PEERS}
+    assert residual_vectors.needed(rosenbrock, "least_squares") < 60
+    assert 0 < residual_vectors.ratios([rosenbrock], "SciPy lm")[0] < 1
+    assert all(len(of) == 2 for name, of in meyer["evaluations"].items() if name[0] in "DS")
+    out, err = capsys.readouterr()
+    assert "Rosenbrock" in out
+    assert "NIST's problems are left out" in err
+
+    monkeypatch.setattr(records, "kept", lambda name: results)
+    part = replace(config, only=("least_squares",))
+    run("least_squares", part, tmp_path / "part")
+    assert kept(tmp_path / "part") == kept(tmp_path)
+    with pytest.raises(InputError, match="wanted the kept results of Rosenbrock"):
+        residual_vectors.measure(replace(part, budget=61))
+    with pytest.raises(InputError, match="problems: got NIST's alone"):
+        residual_vectors.measure(replace(config, problems=("BoxBOD",)))
+    with pytest.raises(InputError, match="problems: got 'Beal', wanted one of Bennett5"):
+        residual_vectors.measure(replace(config, problems=("Beal",)))
+    with pytest.raises(InputError, match=r"data_dir: .*BoxBOD.dat cannot be read"):
+        residual_vectors.measure(replace(config, data_dir=tmp_path))
+
+
+NIST_FORM = """NIST/ITL StRD
+  Starting Values  Certified Values
+  b1 =   1         100           2.1380940889E+02  1.2354515176E+01
+  b2 =   1           0.75        5.4723748542E-01  1.0455993237E-01
+Data:   y             x
+      109             1
+      149             2
+      149             3
+      191             5
+      213             7
+      224            10
+"""
+
+
+@pytest.mark.slow
+def test_least_squares_on_nist(tmp_path, capsys):
+    folder = tmp_path / "nist"
+    folder.mkdir()
+    (folder / "BoxBOD.dat").write_text(NIST_FORM)
+    config = residual_vectors.Config(problems=("BoxBOD",), data_dir=tmp_path)
+    results = run("least_squares", config, tmp_path / "out")
+    first, second = results["nist"]
+    assert (first["start"], second["start"], first["residuals"]) == (1, 2, 6)
+    assert residual_vectors.needed(second, "least_squares") < 30
+    (off,) = residual_vectors.deviations_off_by([second]).values()
+    assert off < 1e-3
+    assert "BoxBOD" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("name", ["trf", "DFO-LS"])
+def test_every_evaluation_of_residuals_counts(name, settled, capfd):
+    calls = []
+
+    def line(x):
+        calls.append(x)
+        return np.array([x[0] - 1, 10 * (x[1] - x[0] ** 2), 0.1 * x[2]])
+
+    solve = dfols() if name == "DFO-LS" else scipy_least_squares("trf")
+    recorded = Recorded(line, 9, lambda point, total: settled and total < 120)
+    solve(recorded, np.array([-1.0, 0.5, 1.0]), (-2.0, 2.0))
+    assert len(calls) == len(recorded.sums) <= 9
+    assert np.abs(calls).max() <= 2
+    assert recorded.best[0] == min(recorded.sums)
+    assert recorded.solved_after == (len(calls) if settled else None)
+    assert recorded.first_within(recorded.best[0]) == int(np.argmin(recorded.sums)) + 1
+    assert recorded.first_within(-1.0) is None
+    assert capfd.readouterr() == ("", "")
+
+
+def test_residuals_that_are_not_finite_are_the_worst():
+    recorded = Recorded(lambda x: np.array([np.nan, x[0]]), 1)
+    recorded(np.zeros(1))
+    assert recorded.sums == [np.inf]
+    with pytest.raises(Over):
+        recorded(np.zeros(1))
 
 
 @pytest.mark.parametrize(

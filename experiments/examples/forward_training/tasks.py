@@ -43,6 +43,8 @@ class Task:
         logits: (parameters, images) -> logits.
         batch: images of a batch; None for all of them.
         passes: default length of a run.
+        seeds: how many of them at most.
+        variants: default ways to estimate the gradient.
         rate: learning rate of Adam.
         goals: test accuracies whose price is told.
         options: of the estimate, beside the variant's own.
@@ -54,6 +56,8 @@ class Task:
     logits: Callable[[Any, jax.Array], jax.Array]
     batch: int | None
     passes: int
+    seeds: int
+    variants: tuple[str, ...]
     rate: float
     goals: tuple[float, ...]
     options: tuple[tuple[str, Any], ...] = ()
@@ -63,9 +67,9 @@ class Task:
         return optax.softmax_cross_entropy_with_integer_labels(self.logits(params, x), y)
 
 
-def _convolve(x: jax.Array, layer: dict[str, jax.Array]) -> jax.Array:
-    numbers = ("NHWC", "HWIO", "NHWC")
-    found = jax.lax.conv_general_dilated(x, layer["w"], (2, 2), "SAME", dimension_numbers=numbers)
+def _convolve(x: jax.Array, layer: dict[str, jax.Array], stride: int) -> jax.Array:
+    numbers, strides = ("NHWC", "HWIO", "NHWC"), (stride, stride)
+    found = jax.lax.conv_general_dilated(x, layer["w"], strides, "SAME", dimension_numbers=numbers)
     return found + layer["b"]
 
 
@@ -75,28 +79,36 @@ def _layer(key: jax.Array, shape: tuple[int, ...], gain: float) -> dict[str, jax
     return {"w": w, "b": jnp.zeros(shape[-1])}
 
 
-def _convnet(channels: tuple[int, ...], features: int) -> tuple[Any, Any]:
-    """Strided 3x3 convolutions, rectified, and a dense layer."""
+def _convnet(
+    channels: tuple[int, ...], sizes: tuple[int, ...], kernel: int = 3, stride: int = 2
+) -> tuple[Any, Any]:
+    """Strided convolutions and dense layers, rectified but for the last."""
+    count = len(channels) - 1
+    start, dense = _mlp(sizes, jax.nn.relu, gain=1.0)
 
     def init(key: jax.Array) -> list[Any]:
-        keys = jax.random.split(key, len(channels))
+        keys = jax.random.split(key, count + 1)
         pairs = zip(keys, channels[:-1], channels[1:], strict=False)
-        layers = [_layer(k, (3, 3, a, b), 2.0) for k, a, b in pairs]
-        return [*layers, _layer(keys[-1], (features, 10), 1.0)]
+        layers = [_layer(k, (kernel, kernel, a, b), 2.0) for k, a, b in pairs]
+        return [*layers, *start(keys[-1])]
 
     def logits(params: list[Any], x: jax.Array) -> jax.Array:
-        for layer in params[:-1]:
-            x = jax.nn.relu(_convolve(x, layer))
-        return x.reshape(x.shape[0], -1) @ params[-1]["w"] + params[-1]["b"]
+        for layer in params[:count]:
+            x = jax.nn.relu(_convolve(x, layer, stride))
+        return dense(params[count:], x)
 
     return init, logits
 
 
-def _mlp(sizes: tuple[int, ...], activation: Callable[[jax.Array], jax.Array]) -> tuple[Any, Any]:
+def _mlp(
+    sizes: tuple[int, ...], activation: Callable[[jax.Array], jax.Array], gain: float = 2.0
+) -> tuple[Any, Any]:
     def init(key: jax.Array) -> list[Any]:
         keys = jax.random.split(key, len(sizes) - 1)
         pairs = zip(keys, sizes[:-1], sizes[1:], strict=True)
-        return [_layer(k, (a, b), 2.0) for k, a, b in pairs]
+        layers = [_layer(k, (a, b), 2.0) for k, a, b in pairs]
+        layers[-1]["w"] = layers[-1]["w"] * (gain / 2) ** 0.5
+        return layers
 
     def logits(params: list[Any], x: jax.Array) -> jax.Array:
         x = x.reshape(x.shape[0], -1)
@@ -112,27 +124,34 @@ def _sign(x: jax.Array) -> jax.Array:
 
 
 _THRESHOLDS = (("smoothing", 0.3), ("two_sided", True))
+_FEW = ("feedback", "noise", "backpropagation")
+_SEVERAL = ("feedback", "feedback_4", "noise", "noise_4", "noise_only", "backpropagation")
 TASKS = {
     "digits": Task(
         *("digits", "3x3 convolution of 8 channels, ReLU, dense layer"),
-        *_convnet((1, 8), 128),
-        *(None, 240, 2e-2, (0.9, 0.95)),
+        *_convnet((1, 8), (128, 10)),
+        *(None, 240, 5, (*_SEVERAL[:-1], "two_sided", "backpropagation"), 2e-2, (0.9, 0.95)),
     ),
     "mnist": Task(
         *("mnist", "784-128-128-10, ReLU"),
         *_mlp((784, 128, 128, 10), jax.nn.relu),
-        *(512, 20_000, 4e-3, (0.95, 0.97)),
+        *(512, 4_000, 2, _SEVERAL, 4e-3, (0.95, 0.97)),
     ),
     "mnist_sign": Task(
         *("mnist", "784-128-128-10, sign"),
         *_mlp((784, 128, 128, 10), _sign),
-        *(512, 4_000, 4e-3, (0.9,)),
+        *(512, 4_000, 2, _FEW, 4e-3, (0.9, 0.95)),
         _THRESHOLDS,
     ),
     "cifar10": Task(
+        *("cifar10", "7x7 convolution of 16 channels, stride 4, ReLU, dense layers of 128 and 10"),
+        *_convnet((3, 16), (1024, 128, 10), kernel=7, stride=4),
+        *(512, 4_000, 1, _FEW, 4e-3, (0.4, 0.5, 0.55)),
+    ),
+    "cifar10_deep": Task(
         *("cifar10", "strided 3x3 convolutions of 16, 32 and 64 channels, ReLU, dense layer"),
-        *_convnet((3, 16, 32, 64), 1024),
-        *(512, 3_000, 2e-3, (0.3, 0.4)),
+        *_convnet((3, 16, 32, 64), (1024, 10)),
+        *(512, 2_000, 1, ("feedback", "noise"), 4e-3, (0.3, 0.4)),
     ),
 }
 """By name."""

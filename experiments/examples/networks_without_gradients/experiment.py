@@ -1,4 +1,4 @@
-"""Networks of thresholds, levels and spikes, trained where a gradient says nothing (4 - 7 min)."""
+"""Networks of thresholds, levels and spikes, trained where a gradient says nothing (2 - 7 min)."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -122,7 +122,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 def draw(results: dict[str, Any], path: Path) -> None:
     """Test accuracy against steps, median and range of the seeds, a panel an activation."""
     runs = results["runs"]
-    with style.figure(path, 4.4 * len(runs), 4.6) as figure:
+    with style.figure(path, 4.2 * len(runs), 4.6) as figure:
         panels = figure.subplots(1, len(runs), squeeze=False, sharey=True)[0]
         for axes, (name, found) in zip(panels, runs.items(), strict=True):
             ways = [(results["shown"], style.series(1), "-"), ("jax.grad", style.REFERENCE, "--")]
@@ -132,7 +132,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
                 axes.plot(steps, np.median(accuracy, 0), dashes, color=colour, label=way)
                 low, high = accuracy.min(0), accuracy.max(0)
                 axes.fill_between(steps, low, high, color=colour, alpha=0.15, linewidth=0)
-            axes.set(xlabel="steps", ylim=(0, 101))
+            axes.set(xlabel="steps", ylim=(60, 100.5))
             axes.set_title(name)
         panels[0].set_ylabel("test accuracy, %")
         panels[0].legend(loc="lower right")
