@@ -32,8 +32,14 @@ class Calibration:
             logarithms: of the unknown rate constants over the published ones, to base 10,
                 shape (20,).
         """
-        residual = (_simulated(logarithms, 1e-6) - self.measured) / self.error
-        return float(np.mean(residual**2))
+        return float(np.mean(self._residual(logarithms) ** 2))
+
+    def residuals(self, logarithms: np.ndarray) -> np.ndarray:
+        """All residuals, whose sum of squares is the misfit, shape (304,)."""
+        return self._residual(logarithms).ravel() / np.sqrt(self.measured.size)
+
+    def _residual(self, logarithms: np.ndarray) -> np.ndarray:
+        return (_simulated(logarithms, 1e-6) - self.measured) / self.error
 
 
 def calibration(seed: int, error: float, doubt: float) -> tuple[Calibration, np.ndarray]:
