@@ -132,7 +132,7 @@ class Solver:
         low, high = (self.low - x) / self.scale, (self.high - x) / self.scale
         s, damping, start = np.zeros(len(x)), 0.0, value(np.zeros(len(x)))
         best = start
-        for _ in range(20):
+        for _ in range(40):
             _, k1, k2 = kernel(z @ s / LENGTH**2)
             r, slope = residuals(s), j + (weights.T * k1) @ z / LENGTH**2
             hessian = slope.T @ slope + doubt + (z.T * (weights @ r) * k2) @ z / LENGTH**4

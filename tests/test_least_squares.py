@@ -195,6 +195,10 @@ def test_a_sensor_that_failed_has_no_weight():
     kept = np.arange(30) != 3
     best = scipy.optimize.least_squares(lambda x: decay(x)[kept], START, xtol=1e-12).x
     np.testing.assert_allclose(fit.params, best, rtol=1e-3)
+    assert fit.status is Status.CONVERGED
+    slopes = fit.jacobian[kept]
+    spread = np.sum(decay(best)[kept] ** 2) / (29 - 2)
+    np.testing.assert_allclose(fit.covariance, spread * np.linalg.inv(slopes.T @ slopes), rtol=1e-3)
 
 
 def test_single_residuals_missing_now_and_then():

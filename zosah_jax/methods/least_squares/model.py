@@ -9,7 +9,7 @@ from zosah_jax.methods.least_squares.loss import total, weights
 from zosah_jax.methods.least_squares.regression import LENGTH, Fit, kernel
 from zosah_jax.methods.least_squares.trust_region import Box, minimise
 
-_TURNS = 20  # of Newton's method on the model, at most
+_TURNS = 40  # of Newton's method on the model, at most
 _ENOUGH = 1e-2  # of the decrease so far: a turn that gains less is the last
 _FIRST_DAMPING = 1e-10  # of the trace of the Hessian, after a turn that gained nothing
 _DAMPING = 10.0  # factor on it from turn to turn

@@ -22,6 +22,7 @@ LENGTH = 4.0
 _JITTER = 0.7  # exponent of the machine epsilon: what is added to a correlation of 1
 _HARDER = 100.0  # factor on that where a factorisation fails
 _MOST = 1.0
+_FILLING = 20  # turns of conjugate gradients on the missing residuals
 
 
 def kernel(q: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -33,31 +34,32 @@ class Fit(NamedTuple):
     """What the regression says. N points are stored, of d coordinates and k residuals.
 
     Attributes:
+        residuals: at the stored points, missing ones as most likely, shape (N, k).
         value: r_0, shape (k,).
         jacobian: J, shape (k, d).
         weights: of the stored points in c: c(z) = sum over n of k(z'z_n / L^2) weights_n; (N, k).
         variance: sigma^2 by these points; 0 where there are too few to tell. Scalar.
         influence: of each stored point on J: J = (influence @ residuals).T; shape (d, N).
-        whitener: T with T'T the inverse of the covariance of c and noise over sigma^2, (N, N).
-        explained: what r_0 and J explain of whitened residuals, orthonormal columns, (N, d + 1).
     """
 
+    residuals: jax.Array
     value: jax.Array
     jacobian: jax.Array
     weights: jax.Array
     variance: jax.Array
     influence: jax.Array
-    whitener: jax.Array
-    explained: jax.Array
 
 
-def fit(z: jax.Array, residuals: jax.Array, there: jax.Array, noise: jax.Array) -> Fit:
+def fit(
+    z: jax.Array, residuals: jax.Array, there: jax.Array, missing: jax.Array, noise: jax.Array
+) -> Fit:
     """The regression.
 
     Args:
         z: stored points minus the centre, in units, shape (N, d).
         residuals: at them, shape (N, k); zeros where there is no point.
         there: which entries hold a point, bool, shape (N,).
+        missing: which of their residuals are no measurements, bool, shape (N, k).
         noise: variance of a residual's noise over sigma^2, above 0, scalar.
     """
     number, d = z.shape
@@ -74,20 +76,25 @@ def fit(z: jax.Array, residuals: jax.Array, there: jax.Array, noise: jax.Array) 
     ridge = jnp.finfo(dtype).eps ** _JITTER * jnp.eye(d + 1, dtype=dtype)
     explained, upper = jnp.linalg.qr(jnp.concatenate([linear / size[None], ridge]))
     explained = explained[:number]
+    residuals = jax.lax.cond(
+        jnp.any(missing),
+        lambda: _completed(whitener, explained, residuals, missing),
+        lambda: residuals,
+    )
     white = whitener @ residuals
     rest = white - explained @ (explained.T @ white)
     influence = solve_triangular(upper, explained.T @ whitener) / size[:, None]
     slopes = influence @ residuals
-    freedom = jnp.sum(there).astype(dtype) - d - 1
-    spread = jnp.sum(rest**2) / (residuals.shape[1] * jnp.maximum(freedom, 1))
+    came = jnp.sum(there[:, None] & ~missing, axis=0).astype(dtype)  # points of each residual
+    freedom = jnp.sum(jnp.maximum(came - d - 1, 0))
+    spread = jnp.sum(rest**2) / jnp.maximum(freedom, 1)
     return Fit(
+        residuals=residuals,
         value=slopes[0],
         jacobian=slopes[1:].T,
         weights=whitener.T @ rest,
         variance=jnp.where(freedom > 0, spread, 0),
         influence=influence[1:],
-        whitener=whitener,
-        explained=explained,
     )
 
 
@@ -108,22 +115,36 @@ def _cholesky(correlation: jax.Array) -> jax.Array:
     return jax.lax.while_loop(failed, again, begin)[1]
 
 
-def filled(fit: Fit, residuals: jax.Array, missing: jax.Array) -> jax.Array:
-    """The residuals, with those that are missing as the other points predict them.
+def _completed(
+    whitener: jax.Array, explained: jax.Array, residuals: jax.Array, missing: jax.Array
+) -> jax.Array:
+    """The residuals, with those that are missing as all others make them most likely.
 
-    A step towards what makes them most likely: each entry is moved to its prediction from all
-    others, of its row of residuals, as they stand.
-
-    Args:
-        fit: the regression of the residuals as they stand.
-        residuals: shape (N, k).
-        missing: which are no measurements, bool, shape (N, k).
+    Of each residual apart, y'Q y is least, with Q the inverse of the covariance but for what r_0
+    and J explain: conjugate gradients on the missing entries of y, scaled by the diagonal of Q.
     """
-    white = fit.whitener @ residuals
-    rest = white - fit.explained @ (fit.explained.T @ white)
-    pull = fit.whitener.T @ rest  # gradient of half the squared length of what is not explained
-    across = fit.whitener - fit.explained @ (fit.explained.T @ fit.whitener)
-    own = jnp.sum(fit.whitener * across, axis=0)[:, None]
-    # a point that alone tells a slope (own = 0) has no prediction
-    free = own > jnp.finfo(own.dtype).eps ** 0.5 * jnp.sum(fit.whitener**2, axis=0)[:, None]
-    return residuals - jnp.where(missing & free, pull / jnp.where(free, own, 1), 0)
+
+    def push(y: jax.Array) -> jax.Array:
+        white = whitener @ y
+        return whitener.T @ (white - explained @ (explained.T @ white))
+
+    across = whitener - explained @ (explained.T @ whitener)
+    diagonal = jnp.sum(whitener * across, axis=0)
+    # a point that alone tells a slope has no prediction
+    told = diagonal > jnp.finfo(diagonal.dtype).eps ** 0.5 * jnp.sum(whitener**2, axis=0)
+    root = jnp.where(told, jax.lax.rsqrt(jnp.where(told, diagonal, 1)), 0)[:, None]
+    free = missing & told[:, None]
+
+    def turn(_: int, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        x, left, along, size = carry
+        pushed = jnp.where(free, root * push(root * along), 0)
+        steep = jnp.sum(along * pushed, axis=0)
+        step = jnp.where(steep > 0, size / jnp.where(steep > 0, steep, 1), 0)
+        left = left - step[None] * pushed
+        new = jnp.sum(left**2, axis=0)
+        turned = jnp.where(size > 0, new / jnp.where(size > 0, size, 1), 0)
+        return x + step[None] * along, left, left + turned[None] * along, new
+
+    left = jnp.where(free, -root * push(residuals), 0)
+    begin = (jnp.zeros_like(residuals), left, left, jnp.sum(left**2, axis=0))
+    return residuals + root * jax.lax.fori_loop(0, _FILLING, turn, begin)[0]

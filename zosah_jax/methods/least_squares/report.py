@@ -7,7 +7,12 @@ import jax.numpy as jnp
 
 from zosah_jax.method import Problem
 from zosah_jax.methods.least_squares.loss import weights
-from zosah_jax.methods.least_squares.state import LeastSquaresState, sides, unflattened
+from zosah_jax.methods.least_squares.state import (
+    LeastSquaresState,
+    measured,
+    sides,
+    unflattened,
+)
 from zosah_jax.methods.least_squares.steps import fitted
 from zosah_jax.pytree import Params
 
@@ -46,7 +51,8 @@ def report(
     told = singular > least
     inverse = jnp.where(told, 1 / jnp.where(told, singular, 1), 0)
     half = rows.T * inverse[None]  # (J'J)^-1 = half half'
-    spread = state.value / max(k - d, 1)
+    surplus = jnp.sum(measured(state)).astype(half.dtype) - d
+    spread = state.value / jnp.maximum(surplus, 1)
     covariance = spread * (half @ half.T) * state.scale[:, None] * state.scale[None]
     directions = jnp.where((told | fixed)[:, None], 0, rows * state.scale[None])
     size = jnp.linalg.norm(directions, axis=1, keepdims=True)
@@ -54,8 +60,7 @@ def report(
     moves_freely = (jnp.abs(rows) > _INVOLVED) & ~(told | fixed)[:, None]
     lost = jnp.any(moves_freely, axis=0)
     covariance = jnp.where(jnp.diag(lost), jnp.inf, covariance)
-    if k <= d:
-        covariance = jnp.full_like(covariance, jnp.inf)
+    covariance = jnp.where(surplus > 0, covariance, jnp.inf)
     known = jnp.isfinite(state.value)
     x = unflattened(params, state.points[state.centre])
     x = jax.tree.map(lambda new, old: jnp.where(known, new, old), x, state.x)

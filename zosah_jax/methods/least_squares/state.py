@@ -147,6 +147,11 @@ def stored(
     ), entries
 
 
+def measured(state: LeastSquaresState) -> jax.Array:
+    """Which residuals came at one point at least, bool, shape (k,)."""
+    return jnp.any(~state.missing & state.there[:, None], axis=0)
+
+
 def thinned(state: LeastSquaresState) -> LeastSquaresState:
     """The state with the nearest points alone, as many as are kept."""
     z = (state.points - state.points[state.centre][None]) / state.scale[None]

@@ -15,6 +15,7 @@ from zosah_jax.methods.least_squares.state import (
     LeastSquaresState,
     centred,
     first_unit,
+    measured,
     present_scale,
     stored,
     thinned,
@@ -61,6 +62,8 @@ def begin(
     """After x0: its residuals, and their noise where it was asked twice."""
     unit = first_unit(points[0], box)
     state = state._replace(unit=unit, scale=present_scale(points[0], unit, box))
+    if len(values) == 2:  # what one lacks, the other may have
+        values = jnp.where(jnp.isfinite(values), values, values[::-1])
     state, _ = stored(state, points, values, jnp.zeros_like(values))
     mean = jnp.nanmean(jnp.where(jnp.isfinite(values), values, jnp.nan), axis=0)
     d = points.shape[1]
@@ -135,17 +138,22 @@ def learn(
     values = _sane(state, values, loss)
     before = total(loss, state.residuals[state.centre])
     state, entries = stored(state, plan.points, values, plan.predicted)
-    lacking = state.missing & state.there[:, None]
     state, smoothed = jax.lax.cond(
-        jnp.any(lacking) | (state.noise > 0),
-        lambda state: _smoothed(state, lacking),
+        jnp.any(state.missing & state.there[:, None]) | (state.noise > 0),
+        _smoothed,
         lambda state: (state, state.residuals),  # exact: the regression goes through them
         state._replace(variance=jnp.where(plan.variance > 0, plan.variance, state.variance)),
     )
-    here = total(loss, smoothed[state.centre])
-    there = jnp.where(state.there[entries[0]], total(loss, smoothed[entries[0]]), jnp.inf)
+    new = entries[0]
+    lacking = state.missing[state.centre] | state.missing[new]  # compared without these
+    here, there, promised = (
+        total(loss, jnp.where(lacking, jnp.nan, r))
+        for r in (smoothed[state.centre], smoothed[new], plan.predicted[0])
+    )
+    there = jnp.where(state.there[new], there, jnp.inf)
+    promised = jnp.where(jnp.any(lacking), here - promised, plan.decrease)
     length = jnp.linalg.norm(plan.z)
-    ratio = (here - there) / jnp.maximum(plan.decrease, jnp.finfo(here.dtype).tiny)
+    ratio = (here - there) / jnp.maximum(promised, jnp.finfo(here.dtype).tiny)
     radius = jnp.where(ratio > _GOOD, jnp.maximum(state.radius, _WIDER * length), state.radius)
     shorter = jnp.where(there < here, _HALF, _NARROWER) * length
     radius = jnp.where(ratio >= _POOR, radius, shorter)
@@ -166,14 +174,15 @@ def learn(
     return thinned(state)._replace(
         radius=radius,
         turn=state.turn + 1,
-        converged=ended & ~plan.is_look & (state.noise == 0),
+        converged=ended & ~plan.is_look & (state.noise == 0) & ~jnp.any(lacking & measured(state)),
     )
 
 
-def _smoothed(state: LeastSquaresState, lacking: jax.Array) -> tuple[LeastSquaresState, jax.Array]:
+def _smoothed(state: LeastSquaresState) -> tuple[LeastSquaresState, jax.Array]:
     """The state with missing residuals and sigma as all points have them; residuals less noise."""
     fit, _ = fitted(state)
-    filled = jnp.where(lacking, regression.filled(fit, state.residuals, lacking), state.residuals)
+    filled = jnp.where(jnp.all(jnp.isfinite(fit.residuals)), fit.residuals, state.residuals)
+    filled = jnp.where(state.there[:, None], filled, 0)
     variance = jnp.where(fit.variance > 0, fit.variance, state.variance)  # NaN: as it was
     state = state._replace(residuals=filled, variance=variance)
     smoothed = filled - _noise_share(state) * fit.weights
@@ -199,8 +208,9 @@ def fitted(state: LeastSquaresState) -> tuple[Fit, jax.Array]:
     z = centred(state)
     here = state.residuals[state.centre]
     shifted = jnp.where(state.there[:, None], state.residuals - here[None], 0)
-    fit = regression.fit(z, shifted, state.there, _noise_share(state))
-    return fit._replace(value=here + fit.value), z
+    lacking = state.missing & state.there[:, None]
+    fit = regression.fit(z, shifted, state.there, lacking, _noise_share(state))
+    return fit._replace(residuals=here[None] + fit.residuals, value=here + fit.value), z
 
 
 def _noise_share(state: LeastSquaresState) -> jax.Array:
