@@ -31,12 +31,12 @@ class Dataset(NamedTuple):
 
 
 def _breast_cancer() -> tuple[np.ndarray, np.ndarray]:
-    features, labels = sklearn.datasets.load_breast_cancer(return_X_y=True)
+    features, labels = map(np.asarray, sklearn.datasets.load_breast_cancer(return_X_y=True))
     return (features - features.mean(axis=0)) / features.std(axis=0), labels
 
 
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    pixels, digit = sklearn.datasets.load_digits(return_X_y=True)
+    pixels, digit = map(np.asarray, sklearn.datasets.load_digits(return_X_y=True))
     return pixels / 16, digit % 2
 
 

@@ -114,7 +114,7 @@ def shrunk(data: ImageData, factor: int) -> ImageData:
 
 def _digits() -> ImageData:
     """Scikit-learn's 1,797 digits of 8x8 pixels; a fifth, drawn with a fixed seed, is the test."""
-    pixels, labels = sklearn.datasets.load_digits(return_X_y=True)
+    pixels, labels = map(np.asarray, sklearn.datasets.load_digits(return_X_y=True))
     order = np.random.default_rng(0).permutation(len(labels))
     images = pixels[order].reshape(-1, 8, 8, 1).astype(np.uint8)
     labels = labels[order].astype(np.int32)

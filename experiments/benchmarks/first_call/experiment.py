@@ -109,7 +109,7 @@ def _memory_maps() -> int:
 
 def lanes(starts: int, budget: int) -> dict[str, dict[str, float]]:
     """Seconds of runs from many starts: one call after another, and by one `jax.vmap`."""
-    rows, labels = load_breast_cancer(return_X_y=True)
+    rows, labels = map(np.asarray, load_breast_cancer(return_X_y=True))
     rows = np.c_[(rows - rows.mean(0)) / rows.std(0), np.ones(len(rows))]
     signed = jnp.asarray(rows * (2 * labels - 1)[:, None], jnp.float32)
     draws = np.random.default_rng(0).normal(size=(starts, rows.shape[1]))

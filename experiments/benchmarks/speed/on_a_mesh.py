@@ -71,7 +71,7 @@ def main(config: Config) -> None:
 
 def _problem() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """Digits, and the weights of a perceptron; the same in every process."""
-    images, labels = load_digits(return_X_y=True)
+    images, labels = map(np.asarray, load_digits(return_X_y=True))
     draw = np.random.default_rng(0)
     params = {"in": draw.normal(0, 0.1, (64, 32)), "out": draw.normal(0, 0.1, (32, 10))}
     return (

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from experiments import experiment
 from experiments.common import style, table
+from experiments.examples.fine_tuning import noise
 from experiments.examples.fine_tuning.model import (
     Pretrained,
     adapted,
@@ -99,9 +100,13 @@ def measure(config: Config) -> dict[str, Any]:
     test = snippets(found, "test", 100, config.length - 1, seed=2)
     data = Data(train, test, config.batch_size)
     tasks = {"all weights": _whole(model), "adapters": _low_rank(model, config.rank)}
-    total = len(tasks) * len(config.methods) * (config.grid_points + len(config.seeds))
+    narrow = model._replace(last=model.narrow)
+    noisy = {"all weights": _whole(narrow), "adapters": _low_rank(narrow, config.rank)}
+    total = len(tasks) * (len(config.methods) + 1) * (config.grid_points + len(config.seeds))
     with tqdm(total=total, unit="run") as bar:
-        trained = {name: _trained(task, data, config, bar) for name, task in tasks.items()}
+        trained = {
+            name: _trained(task, noisy[name], data, config, bar) for name, task in tasks.items()
+        }
     sizes = config.timed_batches
     return {
         "kinds": {n: len(c.train.tokens) + len(c.test.tokens) for n, c in found.items()},
@@ -129,8 +134,8 @@ def measure(config: Config) -> dict[str, Any]:
     }
 
 
-def _trained(task: Task, data: Data, config: Config, bar: tqdm) -> dict[str, Any]:
-    """Every method on a task, and what backpropagation makes of it."""
+def _trained(task: Task, noisy: Task, data: Data, config: Config, bar: tqdm) -> dict[str, Any]:
+    """Every method on a task, noise at the layers, and what backpropagation makes of it."""
     tuning = Tuning(
         config.subspace_dim,
         config.budget,
@@ -144,6 +149,7 @@ def _trained(task: Task, data: Data, config: Config, bar: tqdm) -> dict[str, Any
         "accuracy_at_start": judged(task, task.params, data.test)[1],
         "ceiling": ceiling(task, data, config.tuning_seed),
         "methods": {method: tuned(task, method, data, tuning, bar) for method in config.methods},
+        "noise": noise.tuned(noisy, data, tuning, bar),
     }
     return entry | {"steps_to_the_loss_of_mezo": _steps(entry)}
 
@@ -195,6 +201,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
     parts = [_trained_table(name, found) for name, found in results["trained"].items()]
     return {
         "table": "\n\n".join(parts),
+        "noise": _noise_table(results),
         "steps": _steps_table(results),
         "times": _times_table(results),
     }
@@ -202,15 +209,15 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 
 def _trained_table(name: str, found: dict[str, Any]) -> str:
     header = ["method, learning rate", "steps", "training loss", "test accuracy"]
+    named = {style.label(method): entry for method, entry in found["methods"].items()}
     rows = [
         [
-            f"{style.label(method)}, {entry['learning_rate']:g}"
-            + ("*" if entry["at_edge"] else ""),
+            f"{label}, {entry['learning_rate']:g}" + ("*" if entry["at_edge"] else ""),
             f"{entry['runs'][0]['steps'][-1]:,}",
             table.mean([run["loss"][-1] for run in entry["runs"]], 3),
             table.mean([100 * run["accuracy"] for run in entry["runs"]], 1, " %"),
         ]
-        for method, entry in found["methods"].items()
+        for label, entry in (named | {noise.LABEL: found["noise"]}).items()
     ]
     best = found["ceiling"]
     rows.append(
@@ -223,6 +230,21 @@ def _trained_table(name: str, found: dict[str, Any]) -> str:
     )
     at_start = f"{100 * found['accuracy_at_start']:.1f} % before"
     return f"**{name}**, d = {found['dimension']:,}; {at_start}\n\n{table.markdown(header, rows)}"
+
+
+def _noise_table(results: dict[str, Any]) -> str:
+    """Passes of noise at the layers to the mean loss at which MeZO ended."""
+    header = ["trained", "MeZO's training loss", "noise at the layers, passes by seed", "of MeZO's"]
+    rows = []
+    for name, found in results["trained"].items():
+        if "mezo" in found["methods"]:
+            goal = float(np.mean([run["loss"][-1] for run in found["methods"]["mezo"]["runs"]]))
+            passes = [noise.reached(run, goal) for run in found["noise"]["runs"]]
+            told = ", ".join("-" if spent is None else f"{spent:.0f}" for spent in passes)
+            there = [spent for spent in passes if spent is not None]
+            part = f"{np.mean(there) / results['budget']:.3f}" if there == passes else "-"
+            rows.append([name, f"{goal:.3f}", told, part])
+    return table.markdown(header, rows)
 
 
 def _steps_table(results: dict[str, Any]) -> str:
@@ -264,22 +286,23 @@ def draw(results: dict[str, Any], path: Path) -> None:
     with style.figure(path, 10.6, 4.6) as figure:
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (name, found) in zip(panels, results["trained"].items(), strict=True):
-            for method, entry in found["methods"].items():
+            lines = [(style.label(m), style.colour(m), e) for m, e in found["methods"].items()]
+            for label, colour, entry in [*lines, (noise.LABEL, style.REFERENCE, found["noise"])]:
                 for number, run in enumerate(entry["runs"]):
                     axes.plot(
                         run["spent"],
                         run["loss"],
-                        color=style.colour(method),
+                        color=colour,
                         alpha=0.75,
                         linewidth=1.6,
-                        label=style.label(method) if number == 0 else None,
+                        label=label if number == 0 else None,
                     )
             axes.set_title(f"{name}, d = {found['dimension']:,}")
             axes.set(xlabel="function values spent", xlim=(0, results["budget"]))
             axes.xaxis.set_major_locator(MaxNLocator(5))
             axes.xaxis.set_major_formatter("{x:,.0f}")
-        panels[0].set(ylabel="loss on the training snippets", ylim=(0.8, 1.8))
-        panels[0].legend(loc="upper right")
+        panels[0].set(ylabel="loss on the training snippets", ylim=(0.4, 1.8))
+        panels[1].legend(loc="lower left", ncols=2)
 
 
 EXPERIMENT = experiment.Experiment("fine_tuning", Config, measure, tables, draw, packages=("flax",))

@@ -29,12 +29,14 @@ class Pretrained(NamedTuple):
     Attributes:
         params: pytree.
         last: (params, tokens) -> logits at the last place.
+        narrow: the same, of the last layer no other place computed than the last.
         loss: of the next byte in the last pretraining batches, in nats.
         title_loss: of the first letter of the title there, in nats.
     """
 
     params: Any
     last: Callable[[Any, jax.Array], jax.Array]
+    narrow: Callable[[Any, jax.Array], jax.Array]
     loss: float
     title_loss: float
 
@@ -79,6 +81,9 @@ def pretrain(
     def last(params: Any, tokens: jax.Array) -> jax.Array:
         return nnx.merge(graphdef, params).last(tokens)
 
+    def narrow(params: Any, tokens: jax.Array) -> jax.Array:
+        return _narrow(nnx.merge(graphdef, params), tokens)
+
     def loss(params: Any, piece: jax.Array, title: jax.Array) -> tuple[jax.Array, jax.Array]:
         found = nnx.merge(graphdef, params)(asked(piece))
         cross_entropy = optax.softmax_cross_entropy_with_integer_labels
@@ -104,7 +109,21 @@ def pretrain(
 
     keys = jax.random.split(jax.random.key(seed), steps)
     (params, _), losses = jax.jit(partial(jax.lax.scan, step))((params, tx.init(params)), keys)
-    return Pretrained(params, last, *np.mean(losses[-50:], axis=0).tolist())
+    return Pretrained(params, last, narrow, *np.mean(losses[-50:], axis=0).tolist())
+
+
+def _narrow(model: Transformer, tokens: jax.Array) -> jax.Array:
+    """What `Transformer.last` gives; noise where no loss depends on it would teach nothing."""
+    x = model.embedding(tokens) + model.positions(jnp.arange(tokens.shape[1]))[None]
+    *early, layer = model.layers
+    for one in early:
+        x = one(x)
+    hidden, x = layer.attention_norm(x), x[:, -1:]
+    query, key, value = layer.query(hidden[:, -1:]), layer.key(hidden), layer.value(hidden)
+    parts = [y.reshape(*y.shape[:2], layer.heads, -1) for y in (query, key, value)]
+    x = x + layer.out(jax.nn.dot_product_attention(*parts).reshape(x.shape))
+    x = x + layer.down(nnx.gelu(layer.up(layer.mlp_norm(x))))
+    return model.head(model.norm(x[:, 0]))
 
 
 def asked(piece: jax.Array) -> jax.Array:

@@ -230,6 +230,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
             lines[id(of)] = [
                 curves.plot(of["spent"], best, label=method, **_LOOKS[method])[0]
                 for method, best in of["median_curves"].items()
+                if method in _LOOKS
             ]
         curves.axhline(np.median(results["truth"]), color="#888888", linewidth=1)
         curves.annotate("true constants", (1.1, 1.1), color="#555555")

@@ -18,9 +18,10 @@ from experiments.examples.reaction_kinetics.problem import Calibration, calibrat
 from zosah_jax import AskTell, Host, least_squares, methods
 
 OURS = "least_squares"
+EXACT = "least_squares, noise=0"
 _STEP = 1e-4  # of SciPy's differences, in decades: the integrator is exact to 1e-6
 PEERS = {"DFO-LS": dfols(), "SciPy trf": scipy_least_squares("trf", diff_step=_STEP)}
-METHODS = (OURS, *PEERS)
+METHODS = (OURS, EXACT, *PEERS)
 WITHIN = (0.02, 0.001)
 """Parts of the smallest misfit above it that are to be reached."""
 FAULT_WITHIN = 0.05
@@ -90,9 +91,15 @@ def _runs(tasks: list[Task], budget: int) -> dict[str, Any]:
     for task in tqdm(tasks, desc="vectors"):
         for name in METHODS:
             recorded = Recorded(task.residuals, budget)
-            if name == OURS:
-                host = Host(retries=0)
-                least_squares(recorded, task.guess, budget=budget, bounds=task.box, host=host)
+            if name in (OURS, EXACT):
+                least_squares(
+                    recorded,
+                    task.guess,
+                    budget=budget,
+                    bounds=task.box,
+                    noise=0.0 if name == EXACT else None,
+                    host=Host(retries=0),
+                )
             else:
                 PEERS[name](recorded, task.guess.copy(), task.box)
             levels = [(1 + part) * task.smallest for part in WITHIN]
