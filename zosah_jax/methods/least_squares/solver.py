@@ -1,5 +1,6 @@
 """The least-squares solver: a Jacobian that every evaluation corrects."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from zosah_jax.methods.least_squares.state import (
     sides,
     unflattened,
 )
+from zosah_jax.methods.least_squares.trust_region import Box
 from zosah_jax.pytree import Params, dimension, gather, widen, working_dtype
 
 
@@ -137,75 +139,59 @@ class LeastSquares(Method):
     def stages(self, params: Params) -> tuple[Stage, ...]:
         """x0 (twice, if the noise is to be measured); a difference a coordinate; a step."""
         del params
+        loss = self.loss
         return (
-            Stage(self._ask_start, self._tell_start),
-            Stage(self._ask_differences, self._tell_differences),
-            Stage(self._ask_step, self._tell_step),
+            Stage(
+                self._ask_start,
+                _told(lambda s, batch, r, box: steps.begin(s, batch.probes.offset, r, box, loss)),
+            ),
+            Stage(
+                self._ask_differences,
+                _told(lambda s, batch, r, box: steps.first(s, batch.probes.offset, r, box, loss)),
+            ),
+            Stage(
+                self._ask_step,
+                _told(
+                    lambda s, batch, r, box: steps.learn(
+                        s, batch.plan, r, box, loss, self.tolerance
+                    )
+                ),
+            ),
         )
-
-    # --- x0 ---------------------------------------------------------------------------------------
 
     def _ask_start(self, state: LeastSquaresState, params: Params, problem: Problem) -> Batch:
         del problem
         x = gather(state.x, everywhere(params))
         times = 2 if self.noise is None else 1
-        return Batch(
-            probes_at(params, jnp.broadcast_to(x, (times, *x.shape))), None, origin(params)
-        )
-
-    def _tell_start(
-        self,
-        state: LeastSquaresState,
-        params: Params,
-        problem: Problem,
-        batch: Batch,
-        values: jax.Array,
-    ) -> Outcome:
-        box = sides(params, problem)
-        return self._outcome(
-            steps.begin(state, batch.probes.offset, values, box, self.loss), params
-        )
-
-    # --- differences ------------------------------------------------------------------------------
+        points = jnp.broadcast_to(x, (times, *x.shape))
+        return Batch(probes_at(params, points), None, origin(params))
 
     def _ask_differences(self, state: LeastSquaresState, params: Params, problem: Problem) -> Batch:
         points = steps.differences(state, sides(params, problem))
         return Batch(probes_at(params, points), None, origin(params))
 
-    def _tell_differences(
-        self,
-        state: LeastSquaresState,
-        params: Params,
-        problem: Problem,
-        batch: Batch,
-        values: jax.Array,
-    ) -> Outcome:
-        box = sides(params, problem)
-        return self._outcome(
-            steps.first(state, batch.probes.offset, values, box, self.loss), params
-        )
-
-    # --- steps ------------------------------------------------------------------------------------
-
     def _ask_step(self, state: LeastSquaresState, params: Params, problem: Problem) -> Batch:
         plan = steps.plan(state, sides(params, problem), self.loss, self.num_points)
         return Batch(probes_at(params, plan.points), plan, origin(params))
 
-    def _tell_step(
-        self,
+
+Learn = Callable[[LeastSquaresState, Batch, jax.Array, Box], LeastSquaresState]
+
+
+def _told(learn: Learn) -> Callable[..., Outcome]:
+    """The `tell` of a stage: what it learns, and x at the centre."""
+
+    def tell(
         state: LeastSquaresState,
         params: Params,
         problem: Problem,
         batch: Batch,
         values: jax.Array,
     ) -> Outcome:
-        box = sides(params, problem)
-        state = steps.learn(state, batch.plan, values, box, self.loss, self.tolerance)
-        return self._outcome(state, params)
-
-    def _outcome(self, state: LeastSquaresState, params: Params) -> Outcome:
-        """The outcome of a stage: x is the centre."""
+        state = learn(state, batch, values, sides(params, problem))
         x = unflattened(params, state.points[state.centre])
         known = jnp.isfinite(state.value)
         x = jax.tree.map(lambda new, old: jnp.where(known, new, old), x, state.x)
         return Outcome(state._replace(x=x), None, state.value)
+
+    return tell
