@@ -1,7 +1,7 @@
 """The one call for residuals: `least_squares`, over the same faces as `minimize`."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from zosah_jax.checks import check_count
 from zosah_jax.faces.host.numbers import in_dtype_of
 from zosah_jax.faces.host.pool import num_workers
 from zosah_jax.faces.host.settings import Host
-from zosah_jax.faces.minimize import check_noise, minimize
+from zosah_jax.faces.minimize import UNTRACEABLE, cannot_be_traced, check_noise, minimize
 from zosah_jax.faces.progress import Callback
 from zosah_jax.method import Problem
 from zosah_jax.methods.least_squares.report import report
@@ -139,12 +139,8 @@ def least_squares(
         with in_dtype_of(x0)():
             return _reported(found, method, x0, bounds)
     traced, size = _traced(fun, x0)
-    found = minimize(traced, x0, _sized(method, size), **rest)
+    found = minimize(traced, x0, replace(method, num_residuals=size), **rest)
     return _reported(found, method, x0, bounds)
-
-
-def _sized(method: LeastSquares, size: int) -> LeastSquares:
-    return LeastSquares(**(method.options() | {"num_residuals": size}))
 
 
 def _check_budget(budget: int, least: int) -> None:
@@ -181,11 +177,8 @@ def _traced(fun: Callable[[Params], Any], x0: Params) -> tuple[Callable[[Params]
 
     try:
         leaves = jax.tree.leaves(jax.eval_shape(fun, widen(jax.tree.map(jnp.asarray, x0))))
-    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
-        raise TypeError(
-            "fun: got a function that JAX cannot trace, wanted one of JAX operations, or "
-            f"host=zosah_jax.Host() for any Python function. JAX says: {error}"
-        ) from error
+    except UNTRACEABLE as error:
+        raise cannot_be_traced(error) from error
     if len(leaves) == 1 and leaves[0].ndim == 0:
         raise ValueError(
             "fun: got a scalar, wanted a vector of residuals (`minimize` is for scalars)."

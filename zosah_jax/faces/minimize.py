@@ -24,7 +24,7 @@ from zosah_jax.methods import default_method
 from zosah_jax.pytree import Params, as_params, widen, working_dtype
 from zosah_jax.result import Result
 
-_UNTRACEABLE = (
+UNTRACEABLE = (
     jax.errors.ConcretizationTypeError,
     jax.errors.TracerArrayConversionError,
     jax.errors.TracerIntegerConversionError,
@@ -138,6 +138,14 @@ def minimize(
     return _traced(fun, x0, method, int(budget), target, bounds, noise, key, callback, post)
 
 
+def cannot_be_traced(error: Exception) -> TypeError:
+    """What is said of an objective that JAX cannot trace."""
+    return TypeError(
+        "fun: got a function that JAX cannot trace, wanted one of JAX operations, or "
+        f"host=zosah_jax.Host() for any Python function. JAX says: {error}"
+    )
+
+
 def check_noise(noise: Any) -> None:
     """Refuse what is no level of noise."""
     if noise is None or (isinstance(noise, str) and noise == "estimate"):
@@ -185,11 +193,8 @@ def _traced(
     )
     try:
         return jitted.run(fun, plan, inputs, budget, target is not None, callback)
-    except _UNTRACEABLE as error:
-        raise TypeError(
-            "fun: got a function that JAX cannot trace, wanted one of JAX operations, or "
-            f"host=zosah_jax.Host() for any Python function. JAX says: {error}"
-        ) from error
+    except UNTRACEABLE as error:
+        raise cannot_be_traced(error) from error
 
 
 def _value_shape(fun: Callable[[Params], Any], method: Method, x0: Params) -> tuple[int, ...]:

@@ -95,7 +95,7 @@ class LeastSquares(Method):
         """A state without a point."""
         d, k = dimension(params), self.num_residuals or 0
         dtype = working_dtype(params)
-        entries = num_kept(d) + max(self.num_points, 1)
+        entries = num_kept(d) + self.num_points
 
         def zero() -> jax.Array:
             return jnp.zeros((), dtype)

@@ -32,6 +32,7 @@ _LOOK = 0.3  # of what a look at a direction promises, a step must promise less
 _ABSURD = 1e10  # times the first value: a point like one without any value
 _SAME = 1e-12  # relative difference of two values that are equal: no noise
 _SHORT = 1e-12  # of |x|: a step that is no longer is none
+_INSIDE = 0.9  # of the radius: a step that is no longer ends where the model is least
 _FIRST_NOISE = 1e-28  # of a residual over sigma, squared, before sigma is known
 _ROUNDING = 0.5  # of a residual, in machine epsilons of the largest
 
@@ -168,7 +169,7 @@ def learn(
     radius = jnp.where(length > 0, radius * stretch / jnp.where(length > 0, length, 1), radius)
     x = jnp.linalg.norm(state.points[state.centre] / state.scale)
     few = jnp.maximum(plan.decrease, jnp.abs(before - state.value)) <= tolerance * before
-    inside = (length < 0.9 * standing.radius) | (length <= _SHORT * x)
+    inside = (length < _INSIDE * standing.radius) | (length <= _SHORT * x)
     nothing = state.value <= tolerance**2 * state.start  # residuals down to their rounding
     ended = (few & inside) | nothing | (length <= _SHORT * x) | (radius <= _SHORT * x)
     return thinned(state)._replace(
