@@ -1,4 +1,4 @@
-"""Convolutions in forward passes: noise that is an outer product, and products place by place."""
+"""Convolutions in forward passes: noise that is an outer product, and kernels as matrices."""
 
 import functools
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from forward_models import B, conv, early_convolution, estimates, normal
 
-from zosah_jax.forward import factors, taps, value_and_grad
+from zosah_jax.forward import factors, products, taps, value_and_grad
 from zosah_jax.forward.estimate import Options, default_chunks, outline, prepared
 from zosah_jax.forward.program import trace
 
@@ -66,11 +66,42 @@ def test_noise_of_a_kernel_is_an_outer_product(name, x64):
         np.testing.assert_allclose(got, wanted, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize("few", [0, 16])
 @pytest.mark.parametrize("name", CASES)
-def test_convolution_place_by_place(name, x64):
+def test_convolution_as_one_product_and_its_transpose(name, few, x64, monkeypatch):
+    monkeypatch.setattr(taps, "_FEW", few)  # along one axis after the other, or at once
     convolve, _, op, x, w = example(name)
     assert taps.applies(op)
-    np.testing.assert_allclose(taps.convolved(op, x, w), convolve(x, w), rtol=1e-9, atol=1e-9)
+    one = functools.partial(taps.convolved, op, x)
+    np.testing.assert_allclose(one(w), convolve(x, w), rtol=1e-9, atol=1e-9)
+    back = normal(9, *convolve(x, w).shape)
+    found, wanted = (
+        jax.linear_transpose(f, w)(back)[0] for f in (one, functools.partial(convolve, x))
+    )
+    np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 5)])
+def test_product_by_rows_and_its_transpose(shape, x64):
+    x, w = normal(0, SIZE, *shape), normal(1, 5, 2)
+    program = trace(lambda w, x: (x @ w).reshape(x.shape[0], -1).sum(1), w, (x,), SIZE)
+    (op,) = (op for op in program.ops if op.name == "dot_general")
+    assert products.applies(op)
+    one = functools.partial(products.multiplied, op, x)
+    np.testing.assert_allclose(one(w), x @ w, rtol=1e-12)
+    back = normal(2, *(x @ w).shape)
+    wanted = jnp.tensordot(x.reshape(-1, 5), back.reshape(-1, 2), (0, 0))
+    np.testing.assert_allclose(jax.linear_transpose(one, w)(back)[0], wanted, rtol=1e-12)
+
+
+def test_what_is_no_product_of_rows():
+    w, x = jnp.ones((2, 5)), jnp.ones((SIZE, 5))
+    for losses in (
+        lambda w, x: jnp.einsum("bi,oi->b", x, w),
+        lambda w, x: jnp.einsum("bi,bij->b", x, jnp.einsum("bi,oj->bij", x, w)),
+    ):
+        ops = trace(losses, w, (x,), SIZE).ops
+        assert not any(products.applies(op) for op in ops)
 
 
 def test_an_outer_product_has_the_error_of_independent_signs(x64):
@@ -95,9 +126,9 @@ def test_a_batch_is_taken_in_parts_where_values_outweigh_parameters():
     def parts(width, size, losses=lambda p, x: jnp.tanh(x @ p["w"]).sum(1)):
         params, x = {"w": jnp.ones((1, width))}, jnp.ones((size, 1))
         wide, data = prepared(params, (x,))
-        return default_chunks(outline(losses, wide, data, Options(1e-2, False, 1, 0.0)), 4)
+        return default_chunks(outline(losses, wide, data, Options(1e-2, False, 1, 0.0)))
 
-    assert [parts(2048, n) for n in (1, 31, 66, 96, 97, 128, 1437)] == [1, 1, 2, 3, 1, 4, 3]
+    assert [parts(2048, n) for n in (1, 31, 66, 97, 128, 512, 1437)] == [1, 1, 2, 1, 4, 8, 3]
     assert [parts(width, 128) for width in (1023, 1024)] == [1, 4]
     normed = lambda p, x: jnp.square(x @ p["w"] - (x @ p["w"]).mean(0, keepdims=True)).sum(1)  # noqa: E731
     assert parts(2048, 128, normed) == 1

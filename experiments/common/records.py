@@ -14,6 +14,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import zosah_jax
 from experiments.common.errors import InputError
 
 _EXPERIMENTS = Path(__file__).parent.parent
@@ -83,13 +84,18 @@ def write(
             folder has, and how they were made between the markers `made`.
         draw: (results, path of the PNG).
     """
-    (folder / "results.json").write_text(_dumps(record) + "\n")
+    write_record(folder, record)
     draw(record["results"], folder / "figure.png")
     write_between(folder / "README.md", "made", how(record))
     for marker, table in tables(record["results"]).items():
         write_between(folder / "README.md", marker, table)
         print(f"\n{table}")
     print(f"\nwritten: {folder}/results.json, {folder}/figure.png")
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Keep a record alone."""
+    (folder / "results.json").write_text(_dumps(record) + "\n")
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -130,8 +136,10 @@ def command(name: str, config: Any) -> str:
 
 def versions(packages: tuple[str, ...] = ()) -> dict[str, str]:
     """Versions of what the numbers depend on."""
-    found = {name: importlib.metadata.version(name) for name in (*_PACKAGES, *packages)}
-    return {"python": platform.python_version(), **found}
+    others = [name for name in (*_PACKAGES, *packages) if name != zosah_jax.__name__]
+    found = {name: importlib.metadata.version(name) for name in others}
+    own = {zosah_jax.__name__: zosah_jax.__version__}  # as it runs: it need not be installed
+    return {"python": platform.python_version(), **own, **found}
 
 
 def how(record: dict[str, Any]) -> str:

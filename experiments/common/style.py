@@ -28,7 +28,11 @@ _LABELS = {
     "mezo_bcd": "MeZO-BCD",
     "hizoo": "HiZOO",
     "deepzero": "DeepZero",
+    "forward": "forward passes",
+    "forward_feedback": "forward passes, with feedback",
+    "backpropagation": "backpropagation",
 }
+_ESTIMATES = {"forward": "#009E73", "forward_feedback": "#0072B2"}
 
 _RC: dict[Any, Any] = {
     "font.size": 13,
@@ -55,7 +59,9 @@ def label(method: str) -> str:
 
 
 def colour(method: str) -> str:
-    """The one colour of a method of the library in every figure."""
+    """The one colour of a method of the library in every figure; black of what is none."""
+    if method not in METHODS:
+        return _ESTIMATES.get(method, REFERENCE)
     return _PALETTE[list(METHODS).index(method) % len(_PALETTE)]
 
 

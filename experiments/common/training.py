@@ -105,6 +105,20 @@ class State(NamedTuple):
     loss: jax.Array
 
 
+class Passes(NamedTuple):
+    """What stands for the state of an optimizer where `estimates` are made of the gradient.
+
+    Attributes:
+        moments: of Adam.
+        feedback: what noise has taught, if it is asked to.
+        spent: passes of the batch so far, uint32.
+    """
+
+    moments: Any
+    feedback: Any
+    spent: jax.Array
+
+
 class Training(NamedTuple):
     """Runs made ready that differ in seed and learning rate alone, so that they are compiled once.
 
@@ -174,9 +188,9 @@ def prepare(setting: Setting, data: ImageData) -> Training:
         start=start,
         dimension=sum(leaf.size for leaf in jax.tree.leaves(first.params)),
         advance=lambda state, mark: advance(train, state, jnp.uint32(mark)),
-        judge=partial(_judge, jax.jit(partial(_mistakes, graphdef)), data.test),
-        value=jax.jit(partial(_value, graphdef)),
-        settle=jax.jit(partial(_settle, graphdef)),
+        judge=partial(judge, jax.jit(partial(mistakes, graphdef)), data.test),
+        value=jax.jit(partial(value, graphdef)),
+        settle=jax.jit(partial(settle, graphdef)),
     )
 
 
@@ -198,7 +212,9 @@ def direction(setting: Setting, seed: int) -> MethodTransformation:
 
 
 def spent(state: State) -> int:
-    """Values of the loss asked so far."""
+    """Values of the loss asked so far, or passes of the batch made."""
+    if isinstance(state.optimizer, Passes):
+        return int(state.optimizer.spent)
     return zosah_jax.num_evaluations(state.optimizer)
 
 
@@ -218,8 +234,13 @@ def coming_values(tx: MethodTransformation, params: Any, optimizer: Any) -> jax.
 
 def loss_fn(model: nnx.Module, images: jax.Array, labels: jax.Array) -> jax.Array:
     """Mean cross-entropy of a network on a batch."""
+    return jnp.mean(losses_of(model, images, labels))
+
+
+def losses_of(model: nnx.Module, images: jax.Array, labels: jax.Array) -> jax.Array:
+    """Cross-entropy of each image of a batch."""
     logits = model(images)  # type: ignore[operator]
-    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
 
 
 def _advance(
@@ -255,7 +276,7 @@ def _step(
     state: State,
 ) -> State:
     """One step from values alone, and a pass that moves the BatchNorm statistics on."""
-    batch = _batch(setting, train, state)
+    batch = batch_of(setting, train, state)
     model = nnx.merge(graphdef, state.params, state.others)
     objective = value_fn(model, loss_fn, *batch)
     zeros = jax.tree.map(jnp.zeros_like, state.params)
@@ -278,7 +299,7 @@ def _step(
     )
 
 
-def _batch(setting: Setting, train: Part, state: State) -> tuple[jax.Array, jax.Array]:
+def batch_of(setting: Setting, train: Part, state: State) -> tuple[jax.Array, jax.Array]:
     """Images and labels of a step: a function of the key and the step."""
     images, labels = (jnp.asarray(array) for array in train)
     number = state.step // setting.batch_steps
@@ -291,12 +312,12 @@ def _batch(setting: Setting, train: Part, state: State) -> tuple[jax.Array, jax.
     return images, labels
 
 
-def _value(graphdef: Any, state: State, images: jax.Array, labels: jax.Array) -> jax.Array:
+def value(graphdef: Any, state: State, images: jax.Array, labels: jax.Array) -> jax.Array:
     """Loss in training mode, which moves no statistics here."""
     return loss_fn(nnx.merge(graphdef, state.params, state.others), images, labels)
 
 
-def _settle(graphdef: Any, state: State, images: jax.Array, labels: jax.Array) -> State:
+def settle(graphdef: Any, state: State, images: jax.Array, labels: jax.Array) -> State:
     """One pass in training mode that forgets the statistics before it."""
     model = nnx.merge(graphdef, state.params, state.others)
     for _, node in nnx.iter_graph(model):
@@ -306,7 +327,7 @@ def _settle(graphdef: Any, state: State, images: jax.Array, labels: jax.Array) -
     return state._replace(others=nnx.as_pure(nnx.state(model, nnx.Not(nnx.Param))))
 
 
-def _mistakes(
+def mistakes(
     graphdef: Any, state: State, images: jax.Array, labels: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Sum of the loss, and number of wrong answers, in evaluation mode."""
@@ -317,7 +338,7 @@ def _mistakes(
     return jnp.sum(loss), jnp.sum(jnp.argmax(logits, axis=-1).astype(labels.dtype) != labels)
 
 
-def _judge(mistakes: Any, test: Part, state: State) -> tuple[float, float]:
+def judge(mistakes: Any, test: Part, state: State) -> tuple[float, float]:
     """Mean loss and accuracy on the test set."""
     total, wrong, number = 0.0, 0, len(test.labels)
     for first in range(0, number, _JUDGED_AT_ONCE):

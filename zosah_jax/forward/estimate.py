@@ -15,6 +15,7 @@ from zosah_jax.forward.sites import Plan, Site, leaf_names, plan
 from zosah_jax.pytree import Params, check_params, widen, working_dtype
 
 _OUTWEIGH = 4  # so much more than parameters are values, where a batch is taken in parts
+_PARTS = 8  # of a batch, at most: with more the time of each begins to show
 _FEWEST = 32  # examples of a part
 _LEAST = 2**17  # entries of values below which memory does not matter
 
@@ -93,15 +94,11 @@ def direct_passes(known: Outline) -> float:
     return sum(_direct_cost(known.plan, site) for site in known.direct) / whole
 
 
-def default_chunks(known: Outline, most: int) -> int:
+def default_chunks(known: Outline) -> int:
     """In how many parts a batch is taken, so that an estimate holds about what one pass does.
 
     Inputs and outputs of sites are kept until the losses are known, and each part adds to sums as
     large as the parameters.
-
-    Args:
-        known: of the function and the batch.
-        most: parts.
     """
     found = known.plan
     avals, size = found.program.avals, found.program.size
@@ -110,7 +107,7 @@ def default_chunks(known: Outline, most: int) -> int:
     summed = sum(math.prod(avals[slot].shape) for slot in found.program.leaves)
     if found.shared or kept < max(_OUTWEIGH * summed, _LEAST):
         return 1
-    fits = (n for n in range(most, 1, -1) if size % n == 0 and size // n >= _FEWEST)
+    fits = (n for n in range(_PARTS, 1, -1) if size % n == 0 and size // n >= _FEWEST)
     return next(fits, 1)
 
 

@@ -98,7 +98,7 @@ def value_and_grad(
             shared: q noises take q + 1 passes, two-sided 2 q, and one more where anything takes it.
         direct: see above, in forward passes; 0 for none.
         chunk: how many examples at a time, which bounds memory (static; it divides B). None: B in
-            four parts, or three or two, where these are equal and of 32 or more, and where values
+            eight parts, or fewer, where these are equal and of 32 or more, and where values
             of the network are many (2^17) and outweigh its parameters; else, and with statistics
             of the batch, all at once, as `chunk=B` does.
 
@@ -174,7 +174,7 @@ def with_feedback(
         two_sided: likewise; with a clean pass beside the two.
         num_noises: likewise.
         direct: likewise; with 0 no slope is known to start from, and nothing is expected.
-        chunk: likewise; None: in eight parts or fewer.
+        chunk: likewise.
 
     Returns:
         A `WithFeedback`: `init(params, *batch)`, and `value_and_grad(params, state, key, *batch)`,
@@ -302,8 +302,7 @@ def _in_chunks(
     wide, batch = prepared(params, batch)
     key, size = typed_key(key), batch_size(batch)
     if chunk is None:
-        most = 4 if matrices is None else 8
-        chunk = size // default_chunks(outline(losses_fn, wide, batch, options), most)
+        chunk = size // default_chunks(outline(losses_fn, wide, batch, options))
     chunk = min(chunk, size)
     number = size // chunk
     if chunk * number != size or chunk == 1:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from zosah_jax.evaluate.grouped.program import Op, Slot, Values, operand, perform, places
-from zosah_jax.forward import factors, taps
+from zosah_jax.forward import factors, products, taps
 from zosah_jax.forward.program import Axis, Program
 from zosah_jax.forward.sites import Plan, Site
 
@@ -241,6 +241,8 @@ def transposed(plan: Plan, site: Site, values: Values, cotangent: jax.Array) -> 
             ]
             if on_cpu and op.inputs[0] not in own and taps.applies(op):
                 found = [taps.convolved(op, *parts)]
+            elif on_cpu and op.inputs[0] not in own and products.applies(op):
+                found = [products.multiplied(op, *parts)]
             else:
                 found = perform(op, parts)
             own.update(zip(op.outputs, found, strict=True))

@@ -1,31 +1,21 @@
 """What a value costs where many members, moved by products of thin factors, share the weights."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 from sklearn.datasets import load_digits
 from tqdm import tqdm
 
 import zosah_jax
 from experiments import experiment
-from experiments.common import style, table
-from experiments.common.timing import in_turns
-from experiments.common.transformer import VOCABULARY, Transformer
-from zosah_jax import in_chunks, one_by_one
-from zosah_jax.evaluate import automatic
-from zosah_jax.low_rank import Law, LowRank
-from zosah_jax.probes import DirectionProbes, combine_directions
-from zosah_jax.pytree import dimension
+from experiments.common import members, style, table
 
 
 @dataclass(frozen=True)
@@ -55,15 +45,7 @@ class Config(experiment.Config):
 # --- the measurement ------------------------------------------------------------------------------
 
 FEW = 8  # members of the evaluators that take several forward passes a value
-_HEADS = 4
 _PERCEPTRON = (784, 512, 512, 10)
-
-
-class Objective(NamedTuple):
-    """An objective with its data, and where it is evaluated."""
-
-    value: Callable[[Any], jax.Array]
-    params: Any
 
 
 def measure(config: Config) -> dict[str, Any]:
@@ -71,15 +53,17 @@ def measure(config: Config) -> dict[str, Any]:
     experiment.check_tuning_seed(config.tuning_seed, config.seeds)
     batch = f"{config.texts} x {config.length} tokens"
     objectives = {
-        f"transformer, {config.layers} x {config.width}, {batch}": partial(_transformer, config),
-        "perceptron, batch of 128": partial(_perceptron, 128),
-        "perceptron, batch of 8": partial(_perceptron, 8),
+        f"transformer, {config.layers} x {config.width}, {batch}": partial(
+            members.transformer, config.width, config.layers, config.texts, config.length
+        ),
+        "perceptron, batch of 128": partial(members.perceptron, _PERCEPTRON, 128),
+        "perceptron, batch of 8": partial(members.perceptron, _PERCEPTRON, 8),
     }
     found, learning = {}, {}
     with tqdm(total=len(objectives) + len(METHODS), unit="part") as bar:
         for name, make in objectives.items():
             bar.set_description(name)
-            found[name] = _costs(make(), config)
+            found[name] = members.costs(make(), config.members, FEW, config.repeats)
             bar.update()
         for method in METHODS:
             bar.set_description(method)
@@ -94,99 +78,6 @@ def measure(config: Config) -> dict[str, Any]:
         "objectives": found,
         "learning": learning,
     }
-
-
-def _transformer(config: Config) -> Objective:
-    model = Transformer(config.width, config.layers, _HEADS, config.length, rngs=nnx.Rngs(0))
-    graph, params = nnx.split(model)
-    shape = config.texts, config.length + 1
-    tokens = jax.random.randint(jax.random.key(1), shape, 0, VOCABULARY)
-
-    def value(params: Any) -> jax.Array:
-        logits = nnx.merge(graph, params)(tokens[:, :-1])
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, tokens[:, 1:]))
-
-    return Objective(value, params)
-
-
-def _perceptron(batch: int) -> Objective:
-    images = jax.random.normal(jax.random.key(0), (batch, _PERCEPTRON[0]))
-    labels = jnp.arange(batch) % 10
-    return Objective(lambda params: _loss(params, images, labels), _weights(_PERCEPTRON))
-
-
-def _weights(widths: tuple[int, ...]) -> Any:
-    keys = jax.random.split(jax.random.key(1), len(widths) - 1)
-    return [
-        {"w": jax.random.normal(key, shape) * shape[0] ** -0.5, "b": jnp.zeros((1, shape[1]))}
-        for key, shape in zip(keys, pairwise(widths), strict=True)
-    ]
-
-
-def _loss(params: Any, x: jax.Array, labels: jax.Array) -> jax.Array:
-    for layer in params[:-1]:
-        x = jnp.tanh(x @ layer["w"] + layer["b"])
-    logits = x @ params[-1]["w"] + params[-1]["b"]
-    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
-
-
-def _costs(objective: Objective, config: Config) -> dict[str, Any]:
-    """Times over that of one jitted forward pass, by what is done."""
-    forward, members = jax.jit(objective.value), config.members
-    few = min(FEW, members)
-    functions: dict[str, tuple[Callable[[], Any], int]] = {
-        "forward": (lambda: forward(objective.params), 1),
-        "dense, one by one": (_answering(objective, one_by_one(), "normal", few), few),
-        "dense, on copies": (_answering(objective, in_chunks(few), "normal", few), few),
-        "low rank, one by one": (_answering(objective, one_by_one(), LowRank(), few), few),
-        "low rank, one product": (
-            _answering(objective, automatic(), LowRank(), members),
-            members,
-        ),
-        "update, dense": (_updating(objective, "normal", few), few),
-        "update, low rank": (_updating(objective, LowRank(), members), members),
-    }
-    times = in_turns({name: call for name, (call, _) in functions.items()}, config.repeats)
-    each = {name: times[name] / count for name, (_, count) in functions.items()}
-    against = {"of_forward": each["forward"], "of_dense": each["dense, one by one"]}
-    return {
-        "dimension": dimension(objective.params),
-        "forward_seconds": float(np.median(each["forward"])),
-        "of_dense": _ratio(each["low rank, one product"], against["of_dense"]),
-        "ratios": {
-            name: _ratio(seconds, against["of_forward"])
-            for name, seconds in each.items()
-            if name != "forward"
-        },
-    }
-
-
-def _ratio(seconds: np.ndarray, unit: np.ndarray) -> dict[str, Any]:
-    """Median and quartiles of ratios of times of the same round."""
-    ratios = seconds / unit
-    return {
-        "ratio": float(np.median(ratios)),
-        "ratio_quartiles": np.quantile(ratios, (0.25, 0.75)).tolist(),
-    }
-
-
-def _directions(law: Law, count: int) -> DirectionProbes:
-    keys = jax.random.split(jax.random.key(2), (count, 1))
-    return DirectionProbes(keys, jnp.full((count, 1), 1e-3), distribution=law)
-
-
-def _answering(
-    objective: Objective, evaluator: Any, law: Law, count: int
-) -> Callable[[], jax.Array]:
-    answer = jax.jit(lambda params, probes: evaluator(objective.value, params, probes))
-    return partial(answer, objective.params, _directions(law, count))
-
-
-def _updating(objective: Objective, law: Law, count: int) -> Callable[[], Any]:
-    """The weighted sum of the directions, drawn again from their keys."""
-    probes = _directions(law, count)
-    combine = jax.jit(lambda params, key, scale: combine_directions(key, scale, params, law))
-    return partial(combine, objective.params, probes.key[:, 0], probes.scale[:, 0])
 
 
 # --- what is learnt ------------------------------------------------------------------------------
@@ -211,7 +102,7 @@ def _learnt(method: str, directions: dict[str, Any], config: Config) -> dict[str
     options, rates = METHODS[method]
     images, labels = load_digits(return_X_y=True)
     images, labels = jnp.asarray(images / 16, jnp.float32), jnp.asarray(labels)
-    start = _weights(_DIGITS)
+    start = members.weights(_DIGITS)
 
     def run(rate: jax.Array, key: jax.Array) -> jax.Array:
         tx = getattr(zosah_jax, method)(rate, key=key, **directions, **options)
@@ -219,13 +110,13 @@ def _learnt(method: str, directions: dict[str, Any], config: Config) -> dict[str
         def step(carry: Any, number: jax.Array) -> tuple[Any, None]:
             params, state = carry
             at = jax.random.randint(jax.random.fold_in(key, number), (_BATCH,), 0, len(labels))
-            value_fn = lambda p: _loss(p, images[at], labels[at])  # noqa: E731
+            value_fn = lambda p: members.mean_loss(p, images[at], labels[at])  # noqa: E731
             updates, state = tx.update(None, state, params, value_fn=value_fn)
             return (optax.apply_updates(params, updates), state), None
 
         turns = jnp.arange(config.budget // (1 + options.get("num_directions", 1)))
         (params, _), _ = jax.lax.scan(step, (start, tx.init(start)), turns)
-        return _loss(params, images, labels)
+        return members.mean_loss(params, images, labels)
 
     tried = jax.jit(jax.vmap(run, (0, None)))(jnp.array(rates), jax.random.key(config.tuning_seed))
     best = int(np.argmin(np.where(np.isfinite(tried), tried, np.inf)))

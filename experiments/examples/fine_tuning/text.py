@@ -2,7 +2,10 @@
 
 import importlib
 import inspect
+import json
 import pydoc_data.topics
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -93,9 +96,20 @@ def _source() -> Documents:
         yield name, inspect.getsource(importlib.import_module(name))
 
 
+# In a process of its own: libraries write into docstrings of NumPy's (importing SciPy adds a table
+# to that of np.sinc), so that here they depend on what else has been imported.
+_DOCSTRINGS = """
+import inspect, json
+import numpy as np
+members = ((name, getattr(np, name)) for name in sorted(np.__all__))
+print(json.dumps([(n, inspect.getdoc(member) or "") for n, member in members if callable(member)]))
+"""
+
+
 def _docstrings() -> Documents:
-    members = ((name, getattr(np, name)) for name in sorted(np.__all__))
-    return [(name, inspect.getdoc(member) or "") for name, member in members if callable(member)]
+    command = [sys.executable, "-c", _DOCSTRINGS]
+    found = subprocess.run(command, check=True, capture_output=True, text=True)
+    return [(name, text) for name, text in json.loads(found.stdout)]
 
 
 def _headers() -> Documents:

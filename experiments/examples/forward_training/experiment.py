@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from experiments import experiment
-from experiments.common import style, table
-from experiments.examples.forward_training.cost import LABELS, costs
-from experiments.examples.forward_training.tasks import TASKS, load
-from experiments.examples.forward_training.training import VARIANTS, reached, train
+from experiments.common import records, style, table
+from experiments.common.errors import InputError
+from experiments.common.forward_cost import LABELS, costs
+from experiments.common.forward_runs import VARIANTS, reached, train
+from experiments.common.forward_tasks import TASKS, load
 
 _LIMITS = {"digits": (60, 100), "mnist": (80, 100), "mnist_sign": (60, 100)}
 
@@ -34,6 +35,8 @@ class Config(experiment.Config):
     """Rate at which feedback learns, at first; it falls to zero as the learning rate does."""
     repeats: int = 15
     """Timings of each estimate and of a forward pass."""
+    only: Literal["cost"] | None = None
+    """cost: what an estimate takes is measured anew, and the runs are the kept ones."""
     data_dir: Path | None = None
     """Folder with MNIST's four files (or mnist/ with them) and CIFAR-10. None: ZOSAH_DATA."""
 
@@ -45,9 +48,12 @@ def measure(config: Config) -> dict[str, Any]:
     """Every variant on every task."""
     experiment.check_names("tasks", config.tasks, TASKS)
     experiment.check_names("variants", config.variants or (), VARIANTS)
-    found = {}
+    found, kept = {}, _kept(config)
     for name in config.tasks:
         task, data = TASKS[name], load(TASKS[name].dataset, config.data_dir)
+        if kept is not None:
+            found[name] = {**kept[name], "cost": costs(task, data, config.repeats)}
+            continue
         passes = config.passes or task.passes
         points = max(1, passes // 5) if task.batch is None else config.points
         seeds = config.seeds[: task.seeds]
@@ -65,6 +71,17 @@ def measure(config: Config) -> dict[str, Any]:
             "runs": runs,
         }
     return {"tasks": found}
+
+
+def _kept(config: Config) -> dict[str, Any] | None:
+    """The kept runs, where only the costs are measured."""
+    if config.only is None:
+        return None
+    results = records.kept("forward_training") or {"tasks": {}}
+    missing = [name for name in config.tasks if name not in results["tasks"]]
+    if missing:
+        raise InputError(f"only: got {config.only}, wanted kept runs of {', '.join(missing)}.")
+    return results["tasks"]
 
 
 # --- its tables -----------------------------------------------------------------------------------

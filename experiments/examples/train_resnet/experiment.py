@@ -13,6 +13,7 @@ import zosah_jax
 from experiments import experiment
 from experiments.common import image_data, style, table
 from experiments.common.errors import InputError
+from experiments.common.estimates import ESTIMATES, prepare
 from experiments.common.image_data import ImageData
 from experiments.common.networks import NETWORKS
 from experiments.common.training import (
@@ -21,7 +22,6 @@ from experiments.common.training import (
     Setting,
     State,
     Training,
-    prepare,
     spent,
 )
 from experiments.examples.train_resnet.checkpoints import Checkpoints, History, identity
@@ -45,7 +45,7 @@ class Config(experiment.Config):
     """convnet, resnet8, resnet8_half (of its channels), resnet8_quarter or resnet20. None: convnet
     for digits, resnet8 for CIFAR."""
     methods: tuple[str, ...] = ("zosah", "rspg")
-    """Methods by name."""
+    """Methods by name; or forward, forward_feedback or backpropagation, counted in passes."""
     learning_rate: float | None = None
     """Of every method. None: the recipe's."""
     momentum: float | None = None
@@ -117,7 +117,7 @@ def runs(config: Config) -> list[Setting]:
     check_names("dataset", dataset, image_data.DATASETS)
     network = _NETWORK[dataset] if config.network is None else config.network
     check_names("network", network, NETWORKS)
-    check_names("methods", config.methods, METHODS)
+    check_names("methods", config.methods, (*METHODS, *ESTIMATES))
     named = {name: getattr(config, name) for name in ("subspace_dim", "period", "num_directions")}
     options = {name: value for name, value in named.items() if value is not None}
     options |= parse_options(config.options)
@@ -163,7 +163,7 @@ def runs(config: Config) -> list[Setting]:
 
 
 def parse_options(text: str | None) -> dict[str, Any]:
-    """Options written as "name=value name=value": numbers as such, all else as names.
+    """Options written as "name=value name=value": numbers and truths as such, all else as names.
 
     Raises:
         InputError: a word is no name=value.
@@ -182,6 +182,8 @@ def parse_options(text: str | None) -> dict[str, Any]:
 
 
 def _number(text: str) -> Any:
+    if text in ("True", "False"):
+        return text == "True"
     for kind in (int, float):
         try:
             return kind(text)
@@ -191,8 +193,9 @@ def _number(text: str) -> Any:
 
 
 def _parameters(method: str) -> set[str]:
-    names = set(inspect.signature(getattr(zosah_jax, method)).parameters)
-    return names - {"learning_rate", "key", "evaluator"}
+    made = ESTIMATES[method] if method in ESTIMATES else getattr(zosah_jax, method)
+    names = set(inspect.signature(made).parameters)
+    return names - {"learning_rate", "key", "evaluator", "losses_fn", "fun"}
 
 
 # --- runs -----------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from experiments.common import timing
-from experiments.examples.forward_training.tasks import Data, Task
+from experiments.common.forward_tasks import Data, Task
 from zosah_jax.forward import value_and_grad, with_feedback
 
 LABELS = {
@@ -18,12 +18,13 @@ LABELS = {
 """Of what is measured."""
 
 
-def costs(task: Task, data: Data, repeats: int) -> dict[str, dict[str, list[float]]]:
+def costs(task: Task, data: Data, repeats: int) -> dict[str, dict[str, Any]]:
     """Time and memory over those of a forward pass, by estimate.
 
     Returns:
         `time`: median and quartiles of the ratios; `memory`: ratio of the temporary buffers, and of
-        all buffers (arguments and results among them).
+        all buffers (arguments and results among them); `seconds`: median, of the estimate and of
+        the forward pass.
     """
     size = task.batch or len(data.y)
     x, y, key = data.x[:size], data.y[:size], jax.random.key(0)
@@ -34,30 +35,26 @@ def costs(task: Task, data: Data, repeats: int) -> dict[str, dict[str, list[floa
     def mean(params: Any, x: jax.Array, y: jax.Array) -> jax.Array:
         return task.losses(params, x, y).mean()
 
-    calls: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    calls: timing.Calls = {
         "forward": (mean, (params, x, y)),
         "noise": (value_and_grad(task.losses, **options), (params, key, x, y)),
         "noise_only": (value_and_grad(task.losses, **options, direct=0.0), (params, key, x, y)),
         "feedback": (learner.value_and_grad, (params, state, key, x, y)),
         "backpropagation": (jax.value_and_grad(mean), (params, x, y)),
     }
-    ready = {name: jax.jit(f).lower(*given).compile() for name, (f, given) in calls.items()}
-    functions = {name: _call(ready[name], given) for name, (_, given) in calls.items()}
-    seconds = timing.in_turns(functions, repeats)
-    held = {name: _bytes(compiled) for name, compiled in ready.items()}
+    lowered = {name: jax.jit(f).lower(*given) for name, (f, given) in calls.items()}
+    held = {name: _bytes(ready) for name, ready in timing.compiled(lowered).items()}
+    seconds = timing.of_arrays(calls, repeats)
     found = {}
     for name in LABELS:
         ratios = seconds[name] / seconds["forward"]
-        memory = np.array(held[name]) / np.array(held["forward"])
+        memory = np.array(held[name]) / np.maximum(held["forward"], 1)
         found[name] = {
             "time": np.quantile(ratios, [0.5, 0.25, 0.75]).round(2).tolist(),
             "memory": memory.round(2).tolist(),
+            "seconds": [float(np.median(seconds[of])) for of in (name, "forward")],
         }
     return found
-
-
-def _call(compiled: Any, given: tuple[Any, ...]) -> Any:
-    return lambda: compiled(*given)
 
 
 def _bytes(compiled: Any) -> list[int]:

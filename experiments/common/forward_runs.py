@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.examples.forward_training.tasks import Data, Task
+from experiments.common.forward_tasks import Data, Task
 from zosah_jax.forward import num_passes, value_and_grad, with_feedback
 from zosah_jax.forward.estimate import Options, direct_passes, outline, prepared
 
@@ -71,8 +71,8 @@ def train(
     """Runs of Adam with a rate that falls to zero, batches drawn anew.
 
     Returns:
-        For each seed the passes spent and the test accuracy at each look, and the seconds in all;
-        compiling is in those of the first.
+        For each seed the passes spent and the test accuracy at each look, and the seconds in all,
+        but for those of compiling.
     """
     price = passes_a_step(task, name, data)
     steps = max(points, int(passes / price))
@@ -80,7 +80,6 @@ def train(
     tx = optax.adam(optax.cosine_decay_schedule(task.rate, steps))
     learner = _learner(task, name, optax.cosine_decay_schedule(feedback_rate, steps))
 
-    @jax.jit
     def advance(carry: Any, data: Data, keys: jax.Array, first: jax.Array) -> Any:
         def step(carry: Any, number: jax.Array) -> tuple[Any, None]:
             params, moments, state = carry
@@ -94,14 +93,16 @@ def train(
         right = task.logits(carry[0], data.x_test).argmax(-1) == data.y_test
         return carry, right.mean()
 
-    found = []
+    found, ready = [], None
     for seed in seeds:
-        begin, accuracy = time.perf_counter(), []
         keys = jax.random.split(jax.random.key(seed), 3)
         params = task.init(keys[0])
         state = (params, tx.init(params), learner.init(params, *_batch(task, data, keys[1])))
+        if ready is None:
+            ready = jax.jit(advance).lower(state, data, keys[1:], jnp.asarray(0)).compile()
+        begin, accuracy = time.perf_counter(), []
         for point in range(points):
-            state, right = advance(state, data, keys[1:], jnp.asarray(point * length))
+            state, right = ready(state, data, keys[1:], jnp.asarray(point * length))
             accuracy.append(round(float(right), 4))
         spent = [round((point + 1) * length * price, 1) for point in range(points)]
         seconds = round(time.perf_counter() - begin, 1)

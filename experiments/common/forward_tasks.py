@@ -168,7 +168,11 @@ def load(dataset: str, data_dir: Path | None) -> Data:
     """
     if dataset == "mnist":
         return _normalised(*_mnist(data_dir))
-    found = image_data.load(dataset, data_dir)
+    return of_images(image_data.load(dataset, data_dir))
+
+
+def of_images(found: image_data.ImageData) -> Data:
+    """Images that were read, as arrays of the device."""
     parts = (found.train.images, found.train.labels, found.test.images, found.test.labels)
     return Data(*map(jnp.asarray, parts))
 
