@@ -14,10 +14,10 @@ def kernel(q):
     return q**2 / 2 + q**3 / 6 + q**4 / 24, q + q**2 / 2 + q**3 / 6, 1 + q + q**2 / 2
 
 
-def regression(z, y, share):
+def regression(z, y, share, length=LENGTH):
     """r0, J, weights, sigma^2 and influence, by generalised least squares and its residuals."""
     n, d = z.shape
-    covariance = kernel(z @ z.T / LENGTH**2)[0]
+    covariance = kernel(z @ z.T / length**2)[0]
     scale = 1 / np.sqrt(np.diag(covariance) + share)
     correlation = covariance * np.outer(scale, scale)
     np.fill_diagonal(correlation, 1 + JITTER)
@@ -49,7 +49,7 @@ def in_ball_and_box(g, a, centre, radius, low, high):
         def length(t, turned=turned, values=values):
             return np.linalg.norm(turned / (values + np.exp(t)))
 
-        t = np.log(least)
+        t = np.log(max(least, np.finfo(float).tiny))
         if length(t) > room:
             most = np.log(np.linalg.norm(turned) / room + least)
             t = brentq(lambda t, room=room: length(t) - room, t, most, xtol=1e-14, rtol=1e-14)

@@ -171,6 +171,8 @@ def test_an_update_is_a_step_so_that_schedules_count_steps(name):
 
 # --- minimize -------------------------------------------------------------------------------------
 
+ENDED = (Status.BUDGET_SPENT, Status.CONVERGED)  # the ordinary ends of a run without a target
+
 
 @functools.cache
 def counted(name):
@@ -190,7 +192,7 @@ def test_minimize_counts_every_call(name, x64):
     out = run(x0, key, -1.0)
     assert out.num_evaluations == f.calls() - seen
     assert 30 < out.num_evaluations <= 61
-    assert out.status == Status.BUDGET_SPENT
+    assert out.status in ENDED
     seen = f.calls()
     out = run(x0, key, 0.9 * D)
     assert out.num_evaluations == f.calls() - seen < 61
@@ -208,7 +210,8 @@ def test_under_vmap_a_lane_is_and_counts_what_it_would_be_alone(name, x64):
     batch = jax.jit(jax.vmap(run, in_axes=(0, 0, 0)))(x0, keys, targets)
     calls = f.calls() - seen
     assert len(set(batch.num_evaluations.tolist())) > 1
-    assert batch.status.tolist()[::2] == [Status.TARGET_REACHED, Status.BUDGET_SPENT]
+    assert batch.status[0] == Status.TARGET_REACHED
+    assert batch.status[2] in ENDED
     for lane in range(3):
         own = alone(x0[lane], keys[lane], targets[lane])
         assert own.num_evaluations == batch.num_evaluations[lane]

@@ -12,8 +12,8 @@ from counting import compilations
 import zosah_jax
 from zosah_jax import Status, methods, minimize
 from zosah_jax.faces import jitted
-from zosah_jax.methods.zopqn.state import ZOPQNState
-from zosah_jax.methods.zosah.zosah import ZOSAHState
+from zosah_jax.methods.quadratic_regression.state import QuadraticRegressionState
+from zosah_jax.methods.zosah.coordinates import ZOSAHState
 
 CENTRE = np.array([1.0, -2.0, 3.0, -1.0], np.float32)
 X0 = np.zeros(4, np.float32)
@@ -110,12 +110,15 @@ def test_params_are_wide_and_last_params_keep_their_dtypes():
         }
     assert out.value < 1e-3
     assert out.num_evaluations <= 80
-    assert isinstance(out.state, ZOPQNState)
+    assert isinstance(out.state, QuadraticRegressionState)
 
 
-def test_the_default_method_goes_by_size_and_noise():
+def test_the_default_method_goes_by_size_noise_and_bounds():
     chosen = functools.partial(methods.default_method, noisy=False)
-    assert chosen(jnp.zeros(256)) == methods.zopqn()
+    assert chosen(jnp.zeros(12)) == methods.quadratic_regression()
+    assert chosen(jnp.zeros(13)) == chosen(jnp.zeros(256)) == methods.zopqn()
+    assert chosen(jnp.zeros(256), bounded=True) == methods.quadratic_regression()
+    assert chosen(jnp.zeros(257), bounded=True) == methods.zosah()
     assert chosen(jnp.zeros(257)) == methods.zosah()
     assert methods.default_method(jnp.zeros(4), noisy=True) == methods.zosah()
     shapes = {
@@ -124,7 +127,7 @@ def test_the_default_method_goes_by_size_and_noise():
         )
         for noise in (0.0, 0.1)
     }
-    assert isinstance(shapes[0.0], ZOPQNState)
+    assert isinstance(shapes[0.0], QuadraticRegressionState)
     assert isinstance(shapes[0.1], ZOSAHState)
 
 

@@ -7,7 +7,7 @@ from scipy.optimize import Bounds, LinearConstraint, OptimizeWarning, minimize, 
 
 from zosah_jax import methods
 from zosah_jax.integrations import scipy as scipy_face
-from zosah_jax.integrations.scipy import zopqn, zosah
+from zosah_jax.integrations.scipy import default, zopqn, zosah
 
 X0 = np.array([-1.2, 1.0])
 OPTIONS = {"maxfev": 150, "noise": 0}
@@ -64,7 +64,7 @@ ONES = {
 
 @pytest.mark.filterwarnings("ignore:the matrix subclass")
 @pytest.mark.parametrize("kind", ONES)
-@pytest.mark.parametrize("method", [zosah, zopqn])
+@pytest.mark.parametrize("method", [zosah, zopqn, default])
 def test_an_array_of_one_is_a_value(method, kind):
     x0 = np.zeros(2, np.float32)  # so that JAX's values, too, are as exact as the method takes them
     result = run(lambda x: ONES[kind](float(((x - 1) ** 2).sum())), x0, method=method)
@@ -158,7 +158,7 @@ def test_callbacks(stop):
         run(callback=3)
 
 
-@pytest.mark.parametrize("method", [zosah, zopqn])
+@pytest.mark.parametrize("method", [zosah, zopqn, default])
 def test_floating_point_errors_of_numpy_that_raise(method):
     with np.errstate(all="raise"):
         for dtype in (np.float64, np.float32):

@@ -32,6 +32,7 @@ zoha = optimizer("zoha")
 zo_rsn = optimizer("zo_rsn")
 deepzero = optimizer("deepzero")
 zopqn = optimizer("zopqn")
+quadratic_regression = optimizer("quadratic_regression")
 
 scale_by_zosah = scale_by("zosah")
 scale_by_rspg = scale_by("rspg")
@@ -43,6 +44,7 @@ scale_by_zoha = scale_by("zoha")
 scale_by_zo_rsn = scale_by("zo_rsn")
 scale_by_deepzero = scale_by("deepzero")
 scale_by_zopqn = scale_by("zopqn")
+scale_by_quadratic_regression = scale_by("quadratic_regression")
 
 __all__ = [
     "AskTell",
@@ -68,12 +70,14 @@ __all__ = [
     "minimize",
     "num_evaluations",
     "one_by_one",
+    "quadratic_regression",
     "rspg",
     "scale_by_deepzero",
     "scale_by_fzoo",
     "scale_by_hizoo",
     "scale_by_mezo",
     "scale_by_mezo_bcd",
+    "scale_by_quadratic_regression",
     "scale_by_rspg",
     "scale_by_zo_rsn",
     "scale_by_zoha",

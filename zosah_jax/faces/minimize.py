@@ -60,9 +60,10 @@ def minimize(
         fun: objective, params -> real scalar: traceable by JAX, or with `host` any callable.
         x0: pytree of real floating arrays.
         method: a method (`zosah_jax.methods.zosah()`) or its optax form (`zosah_jax.zosah(0.5)`,
-            whose learning rate and evaluator are taken over). None: `zopqn()`, this library's own
-            solver, for at most 256 parameters and values without noise; else `zosah()`. (Noise that
-            was measured counts above 1e-6 of the values: below, it is a simulator's tolerance.)
+            whose learning rate and evaluator are taken over). None, where values have no noise: up
+            to 12 parameters, and with bounds up to 256, `quadratic_regression()`, else up to 256
+            `zopqn()`, this library's own solvers; in all other cases `zosah()`. (Noise that was
+            measured counts above 1e-6 of the values: below, it is a simulator's tolerance.)
         budget: most values of `fun` to spend, an int; all are counted, whatever they are for.
         target: stop at a value of at most this.
         bounds: (lower, upper), each a number or a pytree like `x0`: no point outside is asked or
@@ -171,7 +172,8 @@ def _traced(
         raise ValueError(f"budget: got {budget}, wanted less than 2**32.")
     if method is None:
         noisy = noise is not None and (isinstance(noise, jax.core.Tracer) or noise > 0)
-        method, rate, evaluator = default_method(x0, noisy=noisy), 1.0, automatic()
+        method = default_method(x0, noisy=noisy, bounded=bounds is not None)
+        rate, evaluator = 1.0, automatic()
     else:
         method, rate, evaluator = taken_apart(method)
     box = bounds_of(bounds, x0)

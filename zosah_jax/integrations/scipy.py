@@ -53,8 +53,8 @@ def zosah(fun: Callable[..., Any], x0: np.ndarray, args: tuple[Any, ...] = (), *
     Returns:
         A `scipy.optimize.OptimizeResult` with `x` and `fun` (the best found), `nfev`, `nit`,
         `status`, `message` and `success`: False where the callback stopped the run, the target was
-        not reached, or there are no values. There is no test of convergence: without a target, to
-        spend the budget is the ordinary end.
+        not reached, or there are no values. Without a target, to spend the budget or to converge is
+        the ordinary end.
 
     Raises:
         ValueError: there are constraints, `x0` is outside the bounds, or the bounds are crossed.
@@ -96,6 +96,34 @@ def zopqn(fun: Callable[..., Any], x0: np.ndarray, args: tuple[Any, ...] = (), *
         (True, True)
     """
     return _minimize("zopqn", fun, x0, args, **rest)
+
+
+def default(
+    fun: Callable[..., Any], x0: np.ndarray, args: tuple[Any, ...] = (), **rest: Any
+) -> Any:
+    """What `zosah_jax.minimize` takes where no method is named, for `scipy.optimize.minimize`.
+
+    Args:
+        fun: as of `zosah`.
+        x0: as of `zosah`.
+        args: as of `zosah`.
+        **rest: as of `zosah`. `noise=0` spares the values that an estimate of the noise takes.
+
+    Returns:
+        As `zosah`; `success` is True where it has converged, too.
+
+    Raises:
+        ValueError, TypeError: as `zosah`.
+
+    Example:
+        >>> import numpy as np
+        >>> from scipy.optimize import minimize, rosen
+        >>> from zosah_jax.integrations.scipy import default
+        >>> result = minimize(rosen, np.array([-1.2, 1.0]), method=default, options={"noise": 0})
+        >>> bool(result.fun < 1e-12), result.nfev < 200, result.success
+        (True, True, True)
+    """
+    return _minimize(None, fun, x0, args, **rest)
 
 
 def least_squares(
@@ -204,7 +232,7 @@ def _slopes(loss: Any, residuals: np.ndarray) -> np.ndarray:
 
 
 def _minimize(
-    name: str,
+    name: str | None,
     fun: Callable[..., Any],
     x0: Any,
     args: tuple[Any, ...],
@@ -226,7 +254,8 @@ def _minimize(
     unused = {"jac": jac, "hess": hess, "hessp": hessp, "tol": tol}
     for argument, given in unused.items():
         if given is not None and given is not False:
-            warnings.warn(f"{name} does not use {argument}.", RuntimeWarning, stacklevel=4)
+            text = f"{name or 'default'} does not use {argument}."
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
     unknown = sorted(set(options) - {*_OPTIONS, *_HOST})
     if unknown:
         text = f"Unknown solver options: {', '.join(unknown)}"
@@ -240,7 +269,7 @@ def _minimize(
     out = minimize(
         _Scalar(fun, args),
         x0,
-        METHODS[name]() if method is None else method,
+        METHODS[name]() if method is None and name is not None else method,
         budget=200 * (x0.size + 1) if maxfev is None else int(maxfev),
         bounds=None if bounds is None else _sides(bounds, x0.size),
         callback=steps,

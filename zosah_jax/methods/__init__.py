@@ -1,7 +1,7 @@
 """The methods: frozen, hashable values, one file or folder each (see `zosah_jax.method`).
 
-The published ones stay what their papers say; `zopqn` and `least_squares` (which takes vectors of
-residuals) are this library's own.
+The published ones stay what their papers say; `zopqn`, `quadratic_regression` and `least_squares`
+(which takes vectors of residuals) are this library's own.
 """
 
 # The constructors are classes; here they have the names of the optax forms.
@@ -12,6 +12,10 @@ from zosah_jax.methods.hizoo import HiZOO as hizoo
 from zosah_jax.methods.least_squares.solver import LeastSquares as least_squares
 from zosah_jax.methods.mezo import MeZO as mezo
 from zosah_jax.methods.mezo_bcd import MeZOBCD as mezo_bcd
+from zosah_jax.methods.quadratic_regression.solver import MOST_PARAMETERS
+from zosah_jax.methods.quadratic_regression.solver import (
+    QuadraticRegression as quadratic_regression,
+)
 from zosah_jax.methods.rspg import RSPG as rspg
 from zosah_jax.methods.zo_rsn import ZORSN as zo_rsn
 from zosah_jax.methods.zoha import ZOHA as zoha
@@ -30,6 +34,7 @@ __all__ = [
     "least_squares",
     "mezo",
     "mezo_bcd",
+    "quadratic_regression",
     "rspg",
     "zo_rsn",
     "zoha",
@@ -48,18 +53,24 @@ METHODS: dict[str, type[Method]] = {
     "zo_rsn": zo_rsn,
     "deepzero": deepzero,
     "zopqn": zopqn,
+    "quadratic_regression": quadratic_regression,
 }
 """Every method of scalars by name: what the exam of the tests and the experiments run over."""
 
 
-def default_method(params: Params, *, noisy: bool) -> Method:
+def default_method(params: Params, *, noisy: bool, bounded: bool = False) -> Method:
     """The method that a run takes where the user names none; the same in every face.
 
-    `zopqn` needs the fewest values where they are exact, but its model is dense, and noise misleads
-    it; `zosah` bears both many parameters and noise.
+    `quadratic_regression` needs the fewest values where they are exact, and the parameters few or
+    bounded; `zopqn` where they are some hundred and free. The models of both are dense, and noise
+    misleads them: `zosah` bears many parameters and noise.
 
     Args:
         params: where the run begins; only its size matters.
         noisy: whether values have noise beyond their rounding.
+        bounded: whether parameters have bounds.
     """
-    return zosah() if noisy or dimension(params) > LARGEST_DENSE else zopqn()
+    d = dimension(params)
+    if noisy or d > LARGEST_DENSE:
+        return zosah()
+    return quadratic_regression() if bounded or d <= MOST_PARAMETERS else zopqn()

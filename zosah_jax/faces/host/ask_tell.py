@@ -115,7 +115,9 @@ class AskTell:
         self.x0 = copied(x0)
         with self._context():
             if method is None:
-                self.method, rate = default_method(self.x0, noisy=noise > 0), 1.0
+                bounded = bounds is not None
+                self.method = default_method(self.x0, noisy=noise > 0, bounded=bounded)
+                rate = 1.0
             else:
                 self.method, rate, _ = taken_apart(method)
             self.bounds = bounds_of(bounds, self.x0)

@@ -77,7 +77,8 @@ def run(
         if given is None and _is_measured(solver, log.budget):
             level, size = measure_noise(evaluator.once, x0, box)
         if solver is None:
-            chosen = default_method(x0, noisy=level > TOLERANCE * size)
+            noisy = level > TOLERANCE * size
+            chosen = default_method(x0, noisy=noisy, bounded=bounds is not None)
             solver = AskTell(x0, chosen, post=post, bounds=bounds, key=key, noise=level)
         check_budget(budget - evaluator.num_calls, solver.num_points)
         evaluator.ndims = solver.method.value_ndims

@@ -7,13 +7,9 @@ import jax.numpy as jnp
 
 from zosah_jax.method import Problem
 from zosah_jax.methods.least_squares.loss import weights
-from zosah_jax.methods.least_squares.state import (
-    LeastSquaresState,
-    measured,
-    sides,
-    unflattened,
-)
+from zosah_jax.methods.least_squares.state import LeastSquaresState, measured
 from zosah_jax.methods.least_squares.steps import fitted
+from zosah_jax.methods.regression.points import sides, unflattened
 from zosah_jax.pytree import Params
 
 # Exponent of the machine epsilon: a direction that changes the residuals by less than this part of

@@ -11,16 +11,15 @@ from zosah_jax.checks import check_positive, check_static_count
 from zosah_jax.method import Batch, Method, Outcome, Problem, Stage
 from zosah_jax.methods.least_squares import steps
 from zosah_jax.methods.least_squares.loss import loss_of, total
-from zosah_jax.methods.least_squares.state import (
-    LeastSquaresState,
+from zosah_jax.methods.least_squares.state import LeastSquaresState, num_kept
+from zosah_jax.methods.regression.points import (
     everywhere,
-    num_kept,
     origin,
     probes_at,
     sides,
     unflattened,
 )
-from zosah_jax.methods.least_squares.trust_region import Box
+from zosah_jax.methods.regression.trust_region import Box
 from zosah_jax.pytree import Params, dimension, gather, widen, working_dtype
 
 

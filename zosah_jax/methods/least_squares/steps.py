@@ -7,20 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from zosah_jax.linear_algebra import eigh
-from zosah_jax.methods.least_squares import regression
 from zosah_jax.methods.least_squares.loss import total
-from zosah_jax.methods.least_squares.model import Model, lowest, residuals
-from zosah_jax.methods.least_squares.regression import LENGTH, Fit
+from zosah_jax.methods.least_squares.model import Model, minimum, residuals
 from zosah_jax.methods.least_squares.state import (
     LeastSquaresState,
     centred,
-    first_unit,
     measured,
-    present_scale,
     stored,
     thinned,
 )
-from zosah_jax.methods.least_squares.trust_region import Box
+from zosah_jax.methods.regression import fit as regression
+from zosah_jax.methods.regression.fit import LENGTH, Fit
+from zosah_jax.methods.regression.points import first_unit, present_scale
+from zosah_jax.methods.regression.trust_region import Box
 
 _DIFFERENCE = 0.03  # length of a difference in units: long, for its curvature is learnt later
 _LONGEST = 1.0  # of a difference in units, where noise asks for longer ones
@@ -121,7 +120,7 @@ def plan(state: LeastSquaresState, box: Box, loss: Any, num_points: int) -> Plan
     x = state.points[state.centre]
     around = Box((box.lower - x) / state.scale, (box.upper - x) / state.scale)
     radii = [state.radius * 4.0**power for power in _powers(num_points)]
-    found = [lowest(model, loss, radius, around) for radius in radii]
+    found = [minimum(model, loss, radius, around) for radius in radii]
     step, decrease = found[0]
     direction, length, wanted = _look(state, model, decrease, around)
     looks = [length * direction] + [_mirrored(n, length * direction) for n in range(1, num_points)]

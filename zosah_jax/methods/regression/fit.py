@@ -51,7 +51,12 @@ class Fit(NamedTuple):
 
 
 def fit(
-    z: jax.Array, residuals: jax.Array, there: jax.Array, missing: jax.Array, noise: jax.Array
+    z: jax.Array,
+    residuals: jax.Array,
+    there: jax.Array,
+    missing: jax.Array,
+    noise: jax.Array,
+    length: float = LENGTH,
 ) -> Fit:
     """The regression.
 
@@ -60,12 +65,13 @@ def fit(
         residuals: at them, shape (N, k); zeros where there is no point.
         there: which entries hold a point, bool, shape (N,).
         missing: which of their residuals are no measurements, bool, shape (N, k).
-        noise: variance of a residual's noise over sigma^2, above 0, scalar.
+        noise: variance of a residual's noise over sigma^2, above 0, scalar or of shape (N,).
+        length: L, in units of a coordinate.
     """
     number, d = z.shape
     dtype = z.dtype
     tiny = jnp.finfo(dtype).tiny
-    covariance = kernel(z @ z.T / LENGTH**2)[0]
+    covariance = kernel(z @ z.T / length**2)[0]
     scale = jnp.where(there, jax.lax.rsqrt(jnp.diag(covariance) + noise), 0)
     correlation = covariance * scale[:, None] * scale[None]
     root = _cholesky(jnp.where(jnp.eye(number, dtype=bool), 1, correlation))

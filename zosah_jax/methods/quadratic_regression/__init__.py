@@ -1,0 +1,1 @@
+"""Quadratic regression, this library's own solver for few parameters: see `solver.py`."""
