@@ -194,3 +194,95 @@ def power_model(rank, rounds):
         return pairs @ np.diag(np.abs(values)) @ pairs.T + damping * np.eye(d)
 
     return model
+
+
+# --- low rank ------------------------------------------------------------------------------------
+
+
+def eggroll(f, x0, directions, learning_rate, sigma, scored):
+    """Directions of shape (steps, n, d), as E_i; scored: z-scores of all values, or differences."""
+
+    def step(k, x):
+        forth = np.array([f(x + sigma * e) for e in directions[k]])
+        back = np.array([f(x - sigma * e) for e in directions[k]])
+        came = np.isfinite(forth) & np.isfinite(back)
+        both = np.concatenate([forth[came], back[came]])
+        if not came.any() or np.std(both) == 0:
+            return np.zeros_like(x)
+        unit = np.std(both) if scored else sigma
+        weights = (forth[came] - back[came]) / unit
+        return weights @ directions[k][came] / (2 * came.sum())
+
+    return descend(x0, learning_rate, step, len(directions))
+
+
+def lozo(f, x0, directions, learning_rate, epsilon, rank):
+    """Directions of shape (steps, d), as U V', not divided by anything."""
+
+    def step(k, x):
+        p = directions[k]
+        c = (f(x + epsilon * p) - f(x - epsilon * p)) / (2 * epsilon)
+        return mean_of([c * p / rank], x)
+
+    return descend(x0, learning_rate, step, len(directions))
+
+
+def newton_schulz(matrix):
+    """Five steps of Muon's iteration."""
+    x = matrix / np.linalg.norm(matrix)
+    for _ in range(5):
+        square = x @ x.T
+        x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
+    return x
+
+
+def zo_muon(f, x0, projections, samples, vectors, shape, learning_rate, mu, vector_rate):
+    """A matrix of a shape and a vector after it in x.
+
+    Args:
+        projections: P of every step, shape (steps, m, r).
+        samples: shape (steps, q, n, r).
+        vectors: directions of the vector, shape (steps, q, d - m n).
+    """
+    size = shape[0] * shape[1]
+
+    def step(k, x):
+        p, found, rest = projections[k], 0, 0
+        base, count = f(x), len(samples[k])
+        for psi, u in zip(samples[k], vectors[k], strict=True):
+            moved = x + mu * np.concatenate([(p @ psi.T).ravel(), u])
+            slope = (f(moved) - base) / mu
+            found, rest = found + slope * psi / count, rest + slope * u / count
+        sign = newton_schulz(found.T).T if found.shape[0] > found.shape[1] else newton_schulz(found)
+        return np.concatenate([(p @ sign.T).ravel(), vector_rate * rest])
+
+    assert len(x0) > size
+    return descend(x0, learning_rate, step, len(projections))
+
+
+def zovh(f, x0, directions, learning_rate, mu, damping, histories, paper):
+    """Directions of shape (steps, n, d)."""
+    kept = []
+
+    def step(k, x):
+        kept.insert(0, (directions[k], np.array([f(x + mu * z) for z in directions[k]])))
+        del kept[histories:]
+        z = np.concatenate([drawn for drawn, _ in kept])
+        if paper:
+            values = np.concatenate([found for _, found in kept])
+            centred, free = values - np.mean(values), len(values) - 1
+        else:
+            centred = np.concatenate([found - np.mean(found) for _, found in kept])
+            free = len(z) - len(kept)
+        g = (centred / mu) @ z / free
+        step = g.copy()
+        crowd = 1 if paper else max(histories * len(directions[k]) / len(x), 1)
+        for i, (w, direction) in enumerate(zip(centred / mu**2, z, strict=True)):
+            w = w if paper else max(w, 0)
+            others = np.delete(np.arange(len(z)), i)
+            without = (centred[others] / mu) @ z[others] / free
+            c = w / (damping * free + w * direction @ direction) / crowd
+            step -= c * (direction @ without) * direction
+        return step / damping
+
+    return descend(x0, learning_rate, step, len(directions))

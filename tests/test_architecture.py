@@ -252,6 +252,7 @@ def test_a_constructor_tells_its_options_and_takes_them(name):
 # --- methods are values ---------------------------------------------------------------------------
 
 OTHER_OPTIONS = {
+    "quadratic_regression": {"num_points": 2},
     "zosah": {"groups": np.array([[0, 1], [2, 3]]), "reading": Reading(fit="paper")},
     "rspg": {"num_directions": 3},
     "mezo": {"smoothing": 0.5},
@@ -261,6 +262,10 @@ OTHER_OPTIONS = {
     "zoha": {"hessian": "diag"},
     "zo_rsn": {"differences": "forward"},
     "deepzero": {"density": {"a": 0.5, "b": [1.0]}},
+    "eggroll": {"num_pairs": 3},
+    "lozo": {"rank": 1},
+    "zo_muon": {"rank": 2},
+    "zovh": {"reading": "paper"},
     "zopqn": {"noise": 1e-3},
 }
 

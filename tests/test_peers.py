@@ -8,13 +8,16 @@ import numpy as np
 import optax
 import pytest
 import reference_peers as reference
+from jax.flatten_util import ravel_pytree
 from test_trajectory import START, D, followed, holed, smooth
 
 import zosah_jax
 from zosah_jax import extras, methods, transforms
 from zosah_jax.checks import typed_key
+from zosah_jax.low_rank import LowRank, draw_factors
 from zosah_jax.method import exact_problem, values_per_stage
 from zosah_jax.methods.deepzero import coordinates_per_leaf, masked_coordinates
+from zosah_jax.methods.zo_muon import matrix_sign
 from zosah_jax.probes import CoordinateUpdate, direction
 
 STEPS, RATE, EPSILON = 25, 0.05, 0.1
@@ -129,6 +132,82 @@ def test_deepzero_equals_the_reference(x64, f):
     assert [masks[k] == masks[k + 1] for k in range(8)] == [True, True, True, False] * 2
 
 
+# A matrix of 4 x 2 and a vector of 3: the leaves that the reference of low rank knows.
+MATRIX = {"a": START[:8].reshape(4, 2), "b": START[8:]}
+
+
+def low_rank_directions(keys, law):
+    """Directions of keys of any shape, flat, along a last axis."""
+    like = jax.tree.map(jnp.asarray, MATRIX)
+    draw = jax.jit(jax.vmap(lambda key: ravel_pytree(direction(key, like, law))[0]))
+    return np.asarray(draw(keys.reshape(-1))).reshape(*keys.shape, D)
+
+
+@pytest.mark.parametrize(("shaping", "f"), [("z_score", holed), ("difference", smooth)])
+def test_eggroll_equals_the_reference(x64, shaping, f):
+    keys = asked(methods.eggroll(3, EPSILON, key=5), like=MATRIX).key[:, :3, 0]
+    drawn = low_rank_directions(keys, LowRank())
+    assert all(np.linalg.matrix_rank(e[:8].reshape(4, 2)) == 1 for e in drawn[0])
+    scored = shaping == "z_score"
+    expected = reference.eggroll(partial(f, xp=np), START, drawn, RATE, EPSILON, scored)
+    tx = zosah_jax.eggroll(RATE, 3, EPSILON, shaping=shaping, key=5)
+    assert_follows(tx, expected, f, x0=MATRIX)
+
+
+def test_lozo_equals_the_reference_and_keeps_a_factor(x64):
+    method = methods.lozo(1, EPSILON, period=4, key=5)
+    keys = asked(method, like=MATRIX).key[:, 0, 0]
+    drawn = low_rank_directions(keys, LowRank(1, held=True))
+    expected = reference.lozo(partial(smooth, xp=np), START, drawn, RATE, EPSILON, 1)
+    assert_follows(zosah_jax.lozo(RATE, 1, EPSILON, period=4, key=5), expected, x0=MATRIX)
+    columns = drawn[:, :8].reshape(-1, 4, 2)[:, :, 0].copy()
+    columns /= np.linalg.norm(columns, axis=1, keepdims=True)
+    same = np.abs(np.sum(columns[1:] * columns[:-1], axis=1)) > 1 - 1e-9
+    assert [bool(each) for each in same[:8]] == [True, True, True, False] * 2
+
+
+def test_zo_muon_equals_the_reference_and_keeps_its_projection(x64):
+    method = methods.zo_muon(3, 1, EPSILON, period=4, vector_rate=0.5, key=5)
+    keys = asked(method, like=MATRIX).key[:, 1:, 0]
+    law = LowRank(1, held=True, orthonormal=True)
+    like = jax.tree.leaves(jax.tree.map(jnp.asarray, MATRIX))
+    drawn = jax.jit(jax.vmap(jax.vmap(lambda key: draw_factors(key, like, law))))(keys)
+    p = np.asarray(drawn[0].left)
+    np.testing.assert_array_equal(p, np.broadcast_to(p[:, :1], p.shape))  # of all samples
+    assert (p[0] == p[3]).all()
+    assert (p[3] != p[4]).any()
+    np.testing.assert_allclose(np.sum(p[:, 0, :, 0] ** 2, axis=1), 1, rtol=1e-12)
+    expected = reference.zo_muon(
+        partial(smooth, xp=np),
+        START,
+        p[:, 0],
+        np.asarray(drawn[0].right),
+        np.asarray(drawn[1]),
+        (4, 2),
+        RATE,
+        EPSILON,
+        0.5,
+    )
+    tx = zosah_jax.zo_muon(RATE, 3, 1, EPSILON, period=4, vector_rate=0.5, key=5)
+    assert_follows(tx, expected, x0=MATRIX)
+
+
+def test_matrix_signs_have_singular_values_of_about_one():
+    for shape in ((3, 5, 2), (40, 6), (6, 40)):
+        found = np.linalg.svd(matrix_sign(jax.random.normal(jax.random.key(1), shape)))[1]
+        assert np.all((found > 0.3) & (found < 1.3)), shape
+    np.testing.assert_array_equal(matrix_sign(jnp.zeros((2, 3))), 0)
+
+
+@pytest.mark.parametrize("reading", ["measured", "paper"])
+def test_zovh_equals_the_reference(x64, reading):
+    options = {"num_histories": 2, "reading": reading, "key": 5}
+    drawn = directions(asked(methods.zovh(2, EPSILON, 0.5, **options)).key[:, :, 0])
+    paper, rate = reading == "paper", RATE / 10
+    expected = reference.zovh(partial(smooth, xp=np), START, drawn, rate, EPSILON, 0.5, 2, paper)
+    assert_follows(zosah_jax.zovh(rate, 2, EPSILON, 0.5, **options), expected)
+
+
 MODELS = {
     "gauss": (reference.gauss_model, {}),
     "diag": (reference.diag_model, {}),
@@ -210,6 +289,30 @@ def assert_mean(samples, expected):
 def test_means_of_mezo_mezo_bcd_and_rspg_are_the_gradient(x64):
     for method in (methods.mezo(2, 0.01), methods.rspg(2), methods.mezo_bcd(num_samples=2)):
         assert_mean(estimates(method, 20_000)[0], GRADIENT)
+
+
+MATRIX_GRADIENT = np.random.default_rng(2).normal(size=(5, 4))
+
+
+def matrix_estimates(method, draws):
+    """Steps along a linear function of a matrix, flat, from as many keys."""
+    x, problem = jnp.zeros((5, 4)), exact_problem(jnp.zeros((5, 4)))
+
+    def one(key):
+        state = method.init(x, key)
+        batch = method.ask(state, x, problem)
+        points = jax.vmap(lambda probe: probe.apply(x))(batch.probes)
+        values = jnp.sum(points * MATRIX_GRADIENT[None], axis=(1, 2))
+        return method.tell(state, x, problem, batch, values).step.ravel()
+
+    return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(3), draws)))
+
+
+def test_means_of_eggroll_lozo_and_zovh_are_the_gradient(x64):
+    for method in (methods.eggroll(2, 0.01, shaping="difference"), methods.lozo(2, 0.01)):
+        assert_mean(matrix_estimates(method, 40_000), MATRIX_GRADIENT.ravel())
+    flat = methods.zovh(3, 0.01, 1e9)  # so damped that there is no curvature
+    assert_mean(1e9 * estimates(flat, 20_000)[0], GRADIENT)
 
 
 @pytest.mark.parametrize("distribution", ["rademacher", "normal"])

@@ -31,6 +31,10 @@ fzoo = optimizer("fzoo")
 zoha = optimizer("zoha")
 zo_rsn = optimizer("zo_rsn")
 deepzero = optimizer("deepzero")
+eggroll = optimizer("eggroll")
+lozo = optimizer("lozo")
+zo_muon = optimizer("zo_muon")
+zovh = optimizer("zovh")
 zopqn = optimizer("zopqn")
 quadratic_regression = optimizer("quadratic_regression")
 
@@ -43,6 +47,10 @@ scale_by_fzoo = scale_by("fzoo")
 scale_by_zoha = scale_by("zoha")
 scale_by_zo_rsn = scale_by("zo_rsn")
 scale_by_deepzero = scale_by("deepzero")
+scale_by_eggroll = scale_by("eggroll")
+scale_by_lozo = scale_by("lozo")
+scale_by_zo_muon = scale_by("zo_muon")
+scale_by_zovh = scale_by("zovh")
 scale_by_zopqn = scale_by("zopqn")
 scale_by_quadratic_regression = scale_by("quadratic_regression")
 
@@ -55,6 +63,7 @@ __all__ = [
     "as_optax",
     "automatic",
     "deepzero",
+    "eggroll",
     "evaluate",
     "extras",
     "forward",
@@ -64,6 +73,7 @@ __all__ = [
     "host",
     "in_chunks",
     "least_squares",
+    "lozo",
     "methods",
     "mezo",
     "mezo_bcd",
@@ -73,20 +83,26 @@ __all__ = [
     "quadratic_regression",
     "rspg",
     "scale_by_deepzero",
+    "scale_by_eggroll",
     "scale_by_fzoo",
     "scale_by_hizoo",
+    "scale_by_lozo",
     "scale_by_mezo",
     "scale_by_mezo_bcd",
     "scale_by_quadratic_regression",
     "scale_by_rspg",
+    "scale_by_zo_muon",
     "scale_by_zo_rsn",
     "scale_by_zoha",
     "scale_by_zopqn",
     "scale_by_zosah",
+    "scale_by_zovh",
     "sharded",
     "transforms",
+    "zo_muon",
     "zo_rsn",
     "zoha",
     "zopqn",
     "zosah",
+    "zovh",
 ]

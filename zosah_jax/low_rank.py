@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zosah_jax.checks import check_choice, check_static_count
+from zosah_jax.linear_algebra import inverse_cholesky
 from zosah_jax.pytree import working_dtype
 
 Distribution = Literal["normal", "rademacher"]
@@ -42,6 +43,10 @@ class LowRank:
     Args:
         rank: r.
         distribution: of the factors and of dense leaves: "normal", or "rademacher" signs.
+        held: whether L follows from the first half of the key alone, so that directions whose keys
+            agree in it (`with_held`) share L.
+        orthonormal: whether the columns of L are made orthonormal; U is then L R', not divided
+            by the root of r, and its entries have variance r / m in the mean.
 
     Example:
         >>> import jax, jax.numpy as jnp
@@ -57,6 +62,8 @@ class LowRank:
 
     rank: int = 1
     distribution: Distribution = "normal"
+    held: bool = False
+    orthonormal: bool = False
 
 
 Law = Distribution | LowRank
@@ -111,6 +118,22 @@ class Factors:
     def inner(self, other: jax.Array) -> jax.Array:
         """Sum of the products of its entries with those of an array of its shape."""
         return self._contracted([other], list(range(self.ndim)), [])
+
+    def overlap(self, other: "Factors") -> jax.Array:
+        """Sum of the products of its entries with those of factors of the same axes."""
+        rank, more = self.ndim, self.ndim + 1
+        return jnp.einsum(
+            self.left,
+            [*self.left_axes, rank],
+            other.left,
+            [*self.left_axes, more],
+            self.right,
+            [*self.right_axes, rank],
+            other.right,
+            [*self.right_axes, more],
+            [],
+            precision=jax.lax.Precision.HIGHEST,
+        )
 
     def square(self) -> "Factors":
         """The squares of its entries, of rank r^2."""
@@ -171,6 +194,27 @@ def draw(key: jax.Array, size: int, dtype: Any, distribution: Distribution) -> j
     return jax.random.rademacher(key, (size,), dtype)
 
 
+def with_held(held: jax.Array, key: jax.Array) -> jax.Array:
+    """Keys whose first half is that of `held`: directions of a law that holds L share it.
+
+    Args:
+        held: a typed key.
+        key: typed keys of the same kind, of any shape.
+    """
+    data = jax.random.key_data(key)
+    half = data.shape[-1] // 2
+    first = jnp.broadcast_to(jax.random.key_data(held)[:half], (*key.shape, half))
+    joined = jnp.concatenate([first, data[..., half:]], axis=-1)
+    return jax.random.wrap_key_data(joined, impl=jax.random.key_impl(key))
+
+
+def _held(key: jax.Array) -> jax.Array:
+    data = jax.random.key_data(key)
+    rest = jnp.arange(data.shape[-1]) >= data.shape[-1] // 2
+    kept = jnp.where(rest, jnp.zeros((), data.dtype), data)
+    return jax.random.wrap_key_data(kept, impl=jax.random.key_impl(key))
+
+
 def draw_factors(
     key: jax.Array, leaves: Sequence[jax.Array], law: LowRank
 ) -> list[Factors | jax.Array]:
@@ -190,7 +234,11 @@ def draw_factors(
         own = [(*(shape[n] for n in axes), law.rank) for axes in form or ()]
         parts += own or [shape]
     ends = np.cumsum([math.prod(part) for part in parts])
-    flat = _draw_in_turns(key, int(ends[-1]), working_dtype(list(leaves)), law.distribution)
+    dtype = working_dtype(list(leaves))
+    flat = _draw_in_turns(key, int(ends[-1]), dtype, law.distribution)
+    if law.held:
+        kept = _draw_in_turns(_held(key), int(ends[-1]), dtype, law.distribution)
+        flat = jnp.where(jnp.asarray(_is_left(forms, parts)), kept, flat)
     drawn = iter(
         piece.reshape(part) for piece, part in zip(jnp.split(flat, ends[:-1]), parts, strict=True)
     )
@@ -201,9 +249,24 @@ def draw_factors(
             found.append(next(drawn).astype(dtype))
             continue
         left, right = (next(drawn).astype(dtype) for _ in form)
-        unit = np.asarray(law.rank**-0.5, dtype)
+        unit = np.asarray(1 if law.orthonormal else law.rank**-0.5, dtype)
+        left = _orthonormal(left) if law.orthonormal else left
         found.append(Factors(left * unit, right, form.left, form.right, len(shape)))
     return found
+
+
+def _is_left(forms: Sequence[MatrixForm | None], parts: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """Which of the numbers drawn are of left factors."""
+    left = [own for form in forms for own in ((False,) if form is None else (True, False))]
+    return np.repeat(left, [math.prod(part) for part in parts])
+
+
+def _orthonormal(left: jax.Array) -> jax.Array:
+    """The factor with orthonormal columns of the same span."""
+    flat = left.reshape(-1, left.shape[-1])
+    products = jnp.matmul(flat.T, flat, precision=jax.lax.Precision.HIGHEST)
+    inverse = inverse_cholesky(products)
+    return jnp.matmul(flat, inverse.T, precision=jax.lax.Precision.HIGHEST).reshape(left.shape)
 
 
 def _draw_in_turns(key: jax.Array, size: int, dtype: Any, distribution: Distribution) -> jax.Array:

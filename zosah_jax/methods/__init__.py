@@ -7,9 +7,11 @@ The published ones stay what their papers say; `zopqn`, `quadratic_regression` a
 # The constructors are classes; here they have the names of the optax forms.
 from zosah_jax.method import Method
 from zosah_jax.methods.deepzero import DeepZero as deepzero
+from zosah_jax.methods.eggroll import EGGROLL as eggroll
 from zosah_jax.methods.fzoo import FZOO as fzoo
 from zosah_jax.methods.hizoo import HiZOO as hizoo
 from zosah_jax.methods.least_squares.solver import LeastSquares as least_squares
+from zosah_jax.methods.lozo import LOZO as lozo
 from zosah_jax.methods.mezo import MeZO as mezo
 from zosah_jax.methods.mezo_bcd import MeZOBCD as mezo_bcd
 from zosah_jax.methods.quadratic_regression.solver import MOST_PARAMETERS
@@ -17,11 +19,13 @@ from zosah_jax.methods.quadratic_regression.solver import (
     QuadraticRegression as quadratic_regression,
 )
 from zosah_jax.methods.rspg import RSPG as rspg
+from zosah_jax.methods.zo_muon import ZOMuon as zo_muon
 from zosah_jax.methods.zo_rsn import ZORSN as zo_rsn
 from zosah_jax.methods.zoha import ZOHA as zoha
 from zosah_jax.methods.zopqn.state import LARGEST_DENSE
 from zosah_jax.methods.zopqn.zopqn import ZOPQN as zopqn
 from zosah_jax.methods.zosah.zosah import ZOSAH as zosah
+from zosah_jax.methods.zovh import ZoVH as zovh
 from zosah_jax.pytree import Params, dimension
 
 __all__ = [
@@ -29,17 +33,21 @@ __all__ = [
     "Method",
     "deepzero",
     "default_method",
+    "eggroll",
     "fzoo",
     "hizoo",
     "least_squares",
+    "lozo",
     "mezo",
     "mezo_bcd",
     "quadratic_regression",
     "rspg",
+    "zo_muon",
     "zo_rsn",
     "zoha",
     "zopqn",
     "zosah",
+    "zovh",
 ]
 
 METHODS: dict[str, type[Method]] = {
@@ -52,6 +60,10 @@ METHODS: dict[str, type[Method]] = {
     "zoha": zoha,
     "zo_rsn": zo_rsn,
     "deepzero": deepzero,
+    "eggroll": eggroll,
+    "lozo": lozo,
+    "zo_muon": zo_muon,
+    "zovh": zovh,
     "zopqn": zopqn,
     "quadratic_regression": quadratic_regression,
 }
