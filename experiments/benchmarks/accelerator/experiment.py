@@ -87,12 +87,12 @@ def measure(config: Config) -> dict[str, Any]:
     # differences of losses are what all of this rests on: products in float32 as they are
     jax.config.update("jax_default_matmul_precision", "highest")
     try:
-        return _Session(config).results()
+        return _Measurement(config).results()
     finally:
         jax.config.update("jax_default_matmul_precision", before)
 
 
-class _Session:
+class _Measurement:
     """The measurement as it goes on."""
 
     def __init__(self, config: Config) -> None:
@@ -126,7 +126,7 @@ class _Session:
                 self._clock.tell(part.name)
                 try:
                     self._found["parts"][part.name] = part.measure()
-                except Exception as error:  # the machine is lent for one run: the others go on
+                except Exception as error:  # one part that fails leaves the others
                     traceback.print_exc()
                     self._found["failed"][part.name] = f"{type(error).__name__}: {error}"[:_TOLD]
                 self._found["seconds"] = round(self._clock.spent(), 1)
