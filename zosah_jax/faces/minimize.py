@@ -94,8 +94,8 @@ def minimize(
         >>> import jax, jax.numpy as jnp, zosah_jax
         >>> f = lambda x: ((x - jnp.arange(6.0)) ** 2).sum()
         >>> out = zosah_jax.minimize(f, jnp.zeros(6), budget=200)
-        >>> bool(out.value < 1e-10), out.num_evaluations <= 200, out.message
-        (True, True, 'budget spent')
+        >>> bool(out.value < 1e-10), out.num_evaluations <= 200, out.status.name
+        (True, True, 'CONVERGED')
         >>> runs = jax.vmap(lambda k: zosah_jax.minimize(f, jnp.zeros(6), budget=60, key=k))
         >>> runs(jax.random.split(jax.random.key(0), 3)).value.shape
         (3,)

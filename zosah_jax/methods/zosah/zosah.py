@@ -126,7 +126,8 @@ class ZOSAH(Method):
             raise ValueError("groups: got them with blocks, wanted one of the two.")
         reading_of(self.reading)
         check_choice("basis", self.basis, get_args(BasisName))
-        check_static_count("rank", self.rank)
+        check_rank = check_static_count if self.basis == "low_rank" else check_count
+        check_rank("rank", self.rank)
         for name in ("groups", "radius", "ridge"):
             given = getattr(self, name)
             if self.basis != "coordinates" and given is not None:
