@@ -18,7 +18,8 @@ from zosah_jax.methods import METHODS
 DOCUMENTED = {"zosah": 1.0, "zoha": 1.0, "zo_rsn": 0.1, "deepzero": 0.1, "mezo": 1e-6}
 """Learning rates that the methods' own documentation names; the others' names none."""
 
-PUBLISHED = tuple(name for name in METHODS if name != "zopqn")
+_MEASURED_ELSEWHERE = {"zopqn", "quadratic_regression", "eggroll", "lozo", "zo_muon", "zovh"}
+PUBLISHED = tuple(name for name in METHODS if name not in _MEASURED_ELSEWHERE)
 """The methods of the papers; the project's own is compared in `fewer_values`."""
 
 LEARNING_RATES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)

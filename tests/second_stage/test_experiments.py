@@ -769,7 +769,7 @@ def test_offline_says_what_was_tried(data):
         (["logistic_regression", "--seeds"], "error: seeds: got nothing"),
         (["logistic_regression", "--learning-rates", "-1"], "error: learning_rates: got -1.0"),
         (["logistic_regression", "--dataset", "iris"], "error: dataset: got 'iris'"),
-        (["logistics"], "error: name: got 'logistics', wanted one of ablations, alignment"),
+        (["logistics"], "error: name: got 'logistics', wanted one of ablations, accelerator"),
     ],
 )
 def test_command_line_shows_no_traceback(data, monkeypatch, arguments, says):

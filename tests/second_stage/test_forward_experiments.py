@@ -180,7 +180,7 @@ def test_accelerator(tmp_path, monkeypatch, capsys):
         seeds=(0, 1),
         out=tmp_path,
     )
-    monkeypatch.setattr(accelerator._Session, "_mnist", lambda self: self._prepared() or {})
+    monkeypatch.setattr(accelerator._Measurement, "_mnist", lambda self: self._prepared() or {})
     experiment.run(accelerator.EXPERIMENT, config)
     record = json.loads((tmp_path / "results.json").read_text())
     parts, failed = record["results"]["parts"], record["results"]["failed"]

@@ -69,12 +69,15 @@ def originals() -> dict[str, Any]:
     Raises:
         InputError: sif2jax is not installed.
     """
+    x64 = jax.config.jax_enable_x64  # some of its modules set it for the whole process
     try:
         import sif2jax  # takes ten seconds and more, so only where it is used
     except ImportError as error:
         raise InputError(
             "cutest: wanted sif2jax, which is not installed: pip install 'zosah_jax[experiments]'."
         ) from error
+    finally:
+        jax.config.update("jax_enable_x64", x64)
     free = sif2jax.unconstrained_minimisation_problems
     bounded = [*sif2jax.bounded_minimisation_problems, *sif2jax.bounded_quadratic_problems]
     found: dict[str, Any] = {}
