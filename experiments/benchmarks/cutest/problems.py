@@ -69,7 +69,7 @@ def originals() -> dict[str, Any]:
     Raises:
         InputError: sif2jax is not installed.
     """
-    x64 = jax.config.jax_enable_x64  # some of its modules set it for the whole process
+    x64 = jax.config.values["jax_enable_x64"]  # some of its modules set it for the whole process
     try:
         import sif2jax  # takes ten seconds and more, so only where it is used
     except ImportError as error:
