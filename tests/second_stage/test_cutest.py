@@ -23,6 +23,13 @@ FREE = SimpleNamespace(
 )
 
 
+@pytest.fixture(autouse=True)
+def precision_of_the_process():
+    """What sif2jax sets for the whole process is put back."""
+    yield
+    jax.config.update("jax_enable_x64", False)
+
+
 def boxed(start=(5.0, 1.0, 1.0), lower=(-1e20, 2.0, 0.0), upper=(1e20, 2.0, 0.5)):
     return SimpleNamespace(
         y0={"a": jnp.array(start[:1]), "b": jnp.array(start[1:])},
