@@ -23,13 +23,6 @@ FREE = SimpleNamespace(
 )
 
 
-@pytest.fixture(autouse=True)
-def precision_of_the_process():
-    """What sif2jax sets for the whole process is put back."""
-    yield
-    jax.config.update("jax_enable_x64", False)
-
-
 def boxed(start=(5.0, 1.0, 1.0), lower=(-1e20, 2.0, 0.0), upper=(1e20, 2.0, 0.5)):
     return SimpleNamespace(
         y0={"a": jnp.array(start[:1]), "b": jnp.array(start[1:])},
@@ -114,6 +107,7 @@ def test_cutest(tmp_path, monkeypatch, capsys):
         names=("ROSENBR", "HS4", "BOX2"), budget=40, solvers=(*OURS, "L-BFGS-B", "BFGS")
     )
     experiment.run(cutest.EXPERIMENT, replace(config, out=tmp_path))
+    assert not jax.config.jax_enable_x64  # which sif2jax sets
     results = records.read(tmp_path)["results"]
     one, other, box = results["problems"]
     assert (one["kind"], one["dimension"], one["default"]) == (

@@ -9,10 +9,9 @@ import jax.numpy as jnp
 from zosah_jax.checks import check_choice, check_positive, check_static_count
 from zosah_jax.low_rank import Law, LowRank
 from zosah_jax.method import Batch, Outcome, Problem
-from zosah_jax.methods.estimate import mean_value
+from zosah_jax.methods.estimate import both_ways, mean_value
 from zosah_jax.methods.memoryless import Memoryless, MemorylessState
-from zosah_jax.methods.mezo import forth_and_back
-from zosah_jax.probes import DirectionProbes, combine_directions
+from zosah_jax.probes import combine_directions
 from zosah_jax.pytree import Params
 
 Shaping = Literal["z_score", "difference"]
@@ -78,9 +77,7 @@ class EGGROLL(Memoryless):
         """A step forth along each direction, then a step back along each."""
         del problem
         keys = jax.random.split(jax.random.fold_in(state.key, state.step), self.num_pairs)
-        scale = forth_and_back(self.num_pairs, self.smoothing, params)
-        keys = jnp.concatenate([keys, keys])
-        return Batch(DirectionProbes(keys[:, None], scale[:, None], distribution=self._law))
+        return Batch(both_ways(keys, self.smoothing, params, self._law))
 
     def tell(
         self,

@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from zosah_jax.checks import check_choice, check_positive, check_static_count
 from zosah_jax.low_rank import Directions, Distribution, Law, law_of
 from zosah_jax.method import Batch, Outcome, Problem
-from zosah_jax.methods.estimate import mean_weights
+from zosah_jax.methods.estimate import from_here, mean_weights
 from zosah_jax.methods.memoryless import Memoryless, MemorylessState
-from zosah_jax.probes import DirectionProbes, combine_directions
-from zosah_jax.pytree import Params, working_dtype
+from zosah_jax.probes import combine_directions
+from zosah_jax.pytree import Params
 
 Normalisation = Literal["deviation", "paper"]
 
@@ -87,10 +87,7 @@ class FZOO(Memoryless):
         """The parameters (scale 0), then a step along each direction."""
         del problem
         keys = jax.random.split(jax.random.fold_in(state.key, state.step), self.num_directions)
-        scale = jnp.full(self.num_directions, self.smoothing, working_dtype(params))
-        scale = jnp.concatenate([jnp.zeros_like(scale[:1]), scale])
-        keys = jnp.concatenate([keys[:1], keys])
-        return Batch(DirectionProbes(keys[:, None], scale[:, None], distribution=self._law))
+        return Batch(from_here(keys, self.smoothing, params, self._law))
 
     def tell(
         self,

@@ -3,16 +3,14 @@
 from dataclasses import dataclass, field
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from zosah_jax.checks import check_count, check_positive, check_static_count
 from zosah_jax.low_rank import Law, LowRank, with_held
 from zosah_jax.method import Batch, Outcome, Problem
-from zosah_jax.methods.estimate import mean_value
+from zosah_jax.methods.estimate import both_ways, mean_value, slope_weights
 from zosah_jax.methods.memoryless import Memoryless, MemorylessState
-from zosah_jax.methods.mezo import forth_and_back, slope_weights
-from zosah_jax.probes import DirectionProbes, combine_directions
+from zosah_jax.probes import combine_directions
 from zosah_jax.pytree import Params
 
 
@@ -76,9 +74,8 @@ class LOZO(Memoryless):
         held = jax.random.fold_in(kept, state.step // self.period)
         key = with_held(held, jax.random.fold_in(own, state.step)[None])
         # directions of `LowRank` are U V' over the root of r
-        scale = forth_and_back(1, self.smoothing * np.sqrt(self.rank), params)
-        keys = jnp.concatenate([key, key])
-        return Batch(DirectionProbes(keys[:, None], scale[:, None], distribution=self._law))
+        length = self.smoothing * np.sqrt(self.rank)
+        return Batch(both_ways(key, length, params, self._law))
 
     def tell(
         self,

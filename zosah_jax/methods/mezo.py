@@ -3,15 +3,14 @@
 from dataclasses import dataclass, field
 
 import jax
-import jax.numpy as jnp
 
 from zosah_jax.checks import check_positive, check_static_count
 from zosah_jax.low_rank import Directions, Law, law_of
 from zosah_jax.method import Batch, Outcome, Problem
-from zosah_jax.methods.estimate import mean_value, mean_weights
+from zosah_jax.methods.estimate import both_ways, mean_value, slope_weights
 from zosah_jax.methods.memoryless import Memoryless, MemorylessState
-from zosah_jax.probes import DirectionProbes, combine_directions
-from zosah_jax.pytree import Params, working_dtype
+from zosah_jax.probes import combine_directions
+from zosah_jax.pytree import Params
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,9 +81,7 @@ class MeZO(Memoryless):
         """A step forth along each direction, then a step back along each."""
         del problem
         keys = jax.random.split(jax.random.fold_in(state.key, state.step), self.num_samples)
-        scale = forth_and_back(self.num_samples, self.smoothing, params)
-        keys = jnp.concatenate([keys, keys])
-        return Batch(DirectionProbes(keys[:, None], scale[:, None], distribution=self._law))
+        return Batch(both_ways(keys, self.smoothing, params, self._law))
 
     def tell(
         self,
@@ -100,23 +97,3 @@ class MeZO(Memoryless):
         keys = batch.probes.key[: len(weights), 0]
         gradient = combine_directions(keys, weights, params, self._law)
         return Outcome(state._replace(step=state.step + 1), gradient, mean_value(values))
-
-
-def forth_and_back(count: int, smoothing: float, params: Params) -> jax.Array:
-    """Lengths of the steps forth along `count` directions and of those back, shape (2 count,)."""
-    forth = jnp.full(count, smoothing, working_dtype(params))
-    return jnp.concatenate([forth, -forth])
-
-
-def slope_weights(scale: jax.Array, values: jax.Array) -> jax.Array:
-    """Weights of the directions in the mean of their two-sided differences.
-
-    Args:
-        scale: what `forth_and_back` returned, shape (2 n,).
-        values: of these probes, shape (2 n,).
-
-    Returns:
-        (f(x + eps z_i) - f(x - eps z_i)) / 2 eps over the number of pairs that came, shape (n,).
-    """
-    forth, back = jnp.split(values, 2)
-    return mean_weights((forth - back) / (2 * scale[: len(forth)]))

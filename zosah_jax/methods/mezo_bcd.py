@@ -8,9 +8,8 @@ import jax.numpy as jnp
 from zosah_jax.blocks import BlockOrder, BlockRule, block_at, check_blocks, split_blocks
 from zosah_jax.checks import check_positive, check_static_count
 from zosah_jax.method import Batch, Outcome, Problem
-from zosah_jax.methods.estimate import mean_value
+from zosah_jax.methods.estimate import forth_and_back, mean_value, slope_weights
 from zosah_jax.methods.memoryless import Memoryless, MemorylessState
-from zosah_jax.methods.mezo import forth_and_back, slope_weights
 from zosah_jax.probes import BlockProbes, move_block
 from zosah_jax.pytree import Params, widen
 

@@ -3,15 +3,14 @@
 from dataclasses import dataclass, field
 
 import jax
-import jax.numpy as jnp
 
 from zosah_jax.checks import check_positive, check_static_count
 from zosah_jax.low_rank import Directions, Law, law_of
 from zosah_jax.method import Batch, Outcome, Problem
-from zosah_jax.methods.estimate import mean_weights
+from zosah_jax.methods.estimate import from_here, mean_weights
 from zosah_jax.methods.memoryless import Memoryless, MemorylessState
-from zosah_jax.probes import DirectionProbes, combine_directions
-from zosah_jax.pytree import Params, precision, working_dtype
+from zosah_jax.probes import combine_directions
+from zosah_jax.pytree import Params, precision
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,10 +72,7 @@ class RSPG(Memoryless):
         del problem
         keys = jax.random.split(jax.random.fold_in(state.key, state.step), self.num_directions)
         mu = precision(params) ** 0.5 if self.smoothing is None else self.smoothing
-        scale = jnp.full(self.num_directions, mu, working_dtype(params))
-        scale = jnp.concatenate([jnp.zeros_like(scale[:1]), scale])
-        keys = jnp.concatenate([keys[:1], keys])
-        return Batch(DirectionProbes(keys[:, None], scale[:, None], distribution=self._law))
+        return Batch(from_here(keys, mu, params, self._law))
 
     def tell(
         self,

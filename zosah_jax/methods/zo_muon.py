@@ -8,10 +8,9 @@ import jax.numpy as jnp
 from zosah_jax.checks import check_count, check_positive, check_static_count
 from zosah_jax.low_rank import Factors, LowRank, draw_factors, with_held
 from zosah_jax.method import Batch, Outcome, Problem
-from zosah_jax.methods.estimate import mean_weights
+from zosah_jax.methods.estimate import from_here, mean_weights
 from zosah_jax.methods.memoryless import Memoryless, MemorylessState
-from zosah_jax.probes import DirectionProbes
-from zosah_jax.pytree import Params, working_dtype
+from zosah_jax.pytree import Params
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # coefficients of Muon's iteration
 _ROUNDS = 5  # of it
@@ -83,10 +82,7 @@ class ZOMuon(Memoryless):
         held = jax.random.fold_in(kept, state.step // self.period)
         keys = jax.random.split(jax.random.fold_in(own, state.step), self.num_directions)
         keys = with_held(held, keys)
-        scale = jnp.full(self.num_directions, self.smoothing, working_dtype(params))
-        scale = jnp.concatenate([jnp.zeros_like(scale[:1]), scale])
-        keys = jnp.concatenate([keys[:1], keys])
-        return Batch(DirectionProbes(keys[:, None], scale[:, None], distribution=self._law))
+        return Batch(from_here(keys, self.smoothing, params, self._law))
 
     def tell(
         self,

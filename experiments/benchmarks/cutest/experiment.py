@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from experiments import experiment
-from experiments.benchmarks.cutest.problems import Problem, problems
+from experiments.benchmarks.cutest.problems import Problem, in_float64, problems
 from experiments.benchmarks.cutest.solvers import DEFAULT, OURS, SOLVERS, Run, chosen, run
 from experiments.common import records, style, table
 from experiments.common.errors import InputError
@@ -51,7 +50,7 @@ def measure(config: Config) -> dict[str, Any]:
     left_out: dict[str, str] = {}
     errors: dict[str, dict[str, str]] = {}
     found = []
-    with jax.enable_x64(True), threadpool_limits(1):
+    with in_float64(), threadpool_limits(1):
         whole = list(tqdm(problems(config.names, left_out), unit="problem", desc="loading"))
         with tqdm(whole, unit="problem") as bar:
             for problem in bar:

@@ -63,21 +63,29 @@ class Problem(NamedTuple):
         return "unconstrained" if self.bounds is None else "bounded"
 
 
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """float64 within; some of sif2jax's modules set it for the whole process, which is put back."""
+    before = jax.config.values["jax_enable_x64"]
+    try:
+        with jax.enable_x64(True):
+            yield
+    finally:
+        jax.config.update("jax_enable_x64", before)
+
+
 def originals() -> dict[str, Any]:
-    """sif2jax's problems by name; to be called in float64.
+    """sif2jax's problems by name; to be called `in_float64`.
 
     Raises:
         InputError: sif2jax is not installed.
     """
-    x64 = jax.config.values["jax_enable_x64"]  # some of its modules set it for the whole process
     try:
         import sif2jax  # takes ten seconds and more, so only where it is used
     except ImportError as error:
         raise InputError(
             "cutest: wanted sif2jax, which is not installed: pip install 'zosah_jax[experiments]'."
         ) from error
-    finally:
-        jax.config.update("jax_enable_x64", x64)
     free = sif2jax.unconstrained_minimisation_problems
     bounded = [*sif2jax.bounded_minimisation_problems, *sif2jax.bounded_quadratic_problems]
     found: dict[str, Any] = {}

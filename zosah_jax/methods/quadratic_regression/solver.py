@@ -39,7 +39,7 @@ class QuadraticRegression(Method):
     converged when the region has shrunk to the precision of x.
 
     It owns its x: f(x) is not asked again, so it is not for mini-batches. A step takes O(d^6)
-    arithmetic up to 19 parameters, 0.2 ms for 5 and 2 ms for 12, and little memory.
+    arithmetic up to 19 parameters, and O(d^3) beyond, where fewer points are kept.
 
     Args:
         num_points: points that a step asks, P (static). The first is the model's minimum, the
