@@ -87,7 +87,9 @@ class Solver:
         if ratio > 0.7:
             self.radius = max(self.radius, 2 * length)
         elif ratio < 0.1:
-            self.radius = 0.5 * length
+            near = np.linalg.norm((np.array(self.xs) - x) / scale, axis=1) <= 2.5 * length
+            if near.sum() > d:  # what far points made is not to blame on the radius
+                self.radius = 0.5 * length
         now = self.xs[int(np.argmin(self.fs))]
         self.radius *= np.linalg.norm(p * scale / self.scale_at(now)) / length
         far = np.linalg.norm((np.array(self.xs) - now) / self.scale_at(now), axis=1)

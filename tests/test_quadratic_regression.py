@@ -137,6 +137,14 @@ def test_values_that_fail_or_are_absurd_cost_little():
     assert result.value < lowest + 1e-6 * abs(lowest)
 
 
+def test_far_values_that_are_huge_end_no_run():
+    def steep(x):  # the units of these bounds are 100: values of 1e8 there, of 30 at the start
+        return float(np.sum((x**2 - [1, 2, 3, 4, 5]) ** 2))
+
+    result = minimize(steep, np.ones(5), budget=300, bounds=(-500, 500), host=Host())
+    assert result.value < 1e-6
+
+
 def test_a_coordinate_held_by_its_bounds_stays():
     low, high = np.array([-5.0, 0.3, -5.0]), np.array([5.0, 0.3, 5.0])
     result = minimize(curved, np.full(3, 0.3), budget=80, bounds=(low, high), host=Host())
@@ -168,12 +176,12 @@ def test_traced_it_is_the_same_and_compiles_once(x64):
         return 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2
 
     x0 = jnp.array([-1.2, 1.0])
-    traced = minimize(fun, x0, METHOD, budget=40)
-    host = minimize(valley, np.array([-1.2, 1.0]), METHOD, budget=40, host=Host())
+    traced = minimize(fun, x0, METHOD, budget=20)
+    host = minimize(valley, np.array([-1.2, 1.0]), METHOD, budget=20, host=Host())
     np.testing.assert_allclose(traced.params, host.params, rtol=1e-4)
     other = x0 + 0.1
     with compilations() as compiled:
-        minimize(fun, other, methods.quadratic_regression(), budget=40).value.block_until_ready()
+        minimize(fun, other, methods.quadratic_regression(), budget=20).value.block_until_ready()
     assert len(compiled) == 0
 
 

@@ -105,21 +105,15 @@ def _entry(
         level = min(plan.losses, default=-np.inf)
         return bool(np.all(accuracy >= goal) or np.all(loss <= level))
 
-    # as many lanes as learning rates, so that nothing is compiled twice; the first are reported
-    count = max(plan.seeds, len(entry.rates)) if tuning else plan.seeds
-    seeds = list(range(count))
-    history = lanes.run(
-        runs, seeds, [rate] * count, plan.budget, plan.every, until, enough, partly=True
-    )
-    for key in ("spent", "loss", "accuracy"):
-        history[key] = [row[: plan.seeds] for row in history[key]]
+    seeds, chosen = list(range(plan.seeds)), [rate] * plan.seeds
+    history = lanes.run(runs, seeds, chosen, plan.budget, plan.every, until, enough, partly=True)
     return {
         "label": entry.label,
         "method": entry.method,
         "options": options,
         "learning_rate": rate,
         "tuning": tuning,
-        "seeds": seeds[: plan.seeds],
+        "seeds": seeds,
         "history": history,
     }
 

@@ -24,6 +24,9 @@ LENGTH = 100.0
 _RADIUS = 1.0  # of the first trust region, in units
 _GOOD, _POOR = 0.7, 0.1  # ratios of the decrease to the predicted one
 _WIDER, _NARROWER = 2.0, 0.5  # radius over the length of the step that was told
+# Lengths of a failed step within which more than d points have to be, for the radius to shrink: the
+# share that is solved of bounded problems grows by 0.012 to 0.026, of free ones by -0.003 to 0.012.
+_NEAR = 2.5
 _HERE = 1e-3  # of the radius: where a step is shorter, the model is least here
 _CLOSER = 0.3  # of the radius, once the model is least here
 _ROUNDING = 4.0  # machine epsilons of a value that its arithmetic may err by
@@ -185,7 +188,10 @@ def learn(
     ratio = jnp.where(jnp.isfinite(values[0]), (here - values[0]) / promised, -1)
     longer = jnp.maximum(state.radius, _WIDER * length)
     radius = jnp.where(ratio > _GOOD, longer, state.radius)
-    radius = jnp.where(ratio < _POOR, _NARROWER * length, radius)
+    # a model of far points alone fails for what it has not seen near by, not for the radius
+    near = state.there & (jnp.linalg.norm(centred(state), axis=1) <= _NEAR * length)
+    known = (jnp.sum(near) > len(plan.z)) | ~jnp.isfinite(values[0])
+    radius = jnp.where((ratio < _POOR) & known, _NARROWER * length, radius)
     radius = jnp.where(plan.is_look, _CLOSER * state.radius, radius)
     state = _at_best(state, box)
     # the trust region keeps its size along the step as the units change
