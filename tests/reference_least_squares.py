@@ -43,7 +43,8 @@ def in_ball_and_box(g, a, centre, radius, low, high):
         push, kept = (g + a @ s)[free], a[np.ix_(free, free)]
         room = np.sqrt(max(radius**2 - np.sum(p[~free] ** 2), 0))
         values, vectors = np.linalg.eigh(kept)
-        least = max(-values[0], 0) + np.finfo(float).eps * np.abs(values).max()
+        # log and exp below take some digits: A + least is to be positive definite after them
+        least = max(-values[0], 0) * (1 + 1e-14) + np.finfo(float).eps * np.abs(values).max()
         turned = vectors.T @ (kept @ centre[free] - push)
 
         def length(t, turned=turned, values=values):

@@ -5,8 +5,10 @@ import doctest
 import importlib
 import inspect
 import pickle
+import re
 import subprocess
 import sys
+import tomllib
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -31,6 +33,7 @@ from zosah_jax.method import (
 )
 from zosah_jax.methods import METHODS
 from zosah_jax.methods.zosah.reading import Reading
+from zosah_jax.moved import GONE, MOVED
 from zosah_jax.probes import CoordinateProbes
 from zosah_jax.pytree import address_of
 
@@ -186,15 +189,10 @@ PUBLIC = [
     "zosah_jax.evaluate",
     "zosah_jax.transforms",
     "zosah_jax.host",
+    "zosah_jax.forward",
+    "zosah_jax.plot",
     "zosah_jax.extras",
 ]
-# What needs no example: values that are returned, errors, and types in signatures.
-WITHOUT_EXAMPLE = {
-    "AskTellState", "Evaluator", "HostFunction", "LayerDensities", "LeastSquaresResult", "Method",
-    "ObjectiveError", "ProblemMismatchError", "Progress", "Result", "Status", "Tuned",
-    "TwoPhaseResult",
-    "all_at_once", "default_method", "one_by_one",
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("module", PUBLIC)
@@ -203,7 +201,7 @@ def test_public_names_exist_and_are_documented_with_an_example(module):
     assert len(set(module.__all__)) == len(module.__all__)
     for name in module.__all__:
         value = getattr(module, name)
-        if inspect.ismodule(value) or not callable(value) or name in WITHOUT_EXAMPLE:
+        if inspect.ismodule(value) or not callable(value):
             continue
         doc = inspect.getdoc(value)
         assert doc, name
@@ -213,6 +211,16 @@ def test_public_names_exist_and_are_documented_with_an_example(module):
         assert doctest.DocTestParser().get_examples(doc), name
 
 
+def test_the_version_is_in_one_place_and_cited():
+    root = ROOT.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())
+    assert "version" not in project["project"]
+    assert project["tool"]["hatch"]["version"]["path"] == "zosah_jax/__init__.py"
+    citation = (root / "CITATION.cff").read_text()
+    assert f"\nversion: {zosah_jax.__version__}\n" in citation
+    assert f"\n## {zosah_jax.__version__}" in (root / "CHANGELOG.md").read_text()
+
+
 def test_the_top_level_is_what_it_was_meant_to_be():
     scaled = {f"scale_by_{name}" for name in METHODS}
     others = {
@@ -220,9 +228,41 @@ def test_the_top_level_is_what_it_was_meant_to_be():
         "grouped", "in_chunks", "least_squares", "minimize", "num_evaluations", "one_by_one",
         "sharded",
     }  # fmt: skip
-    modules = {"evaluate", "extras", "forward", "host", "methods", "transforms"}
+    modules = {"evaluate", "extras", "forward", "host", "methods", "plot", "transforms"}
     assert set(zosah_jax.__all__) == set(METHODS) | scaled | others | modules
     assert {name for name in methods.__all__ if name in METHODS} == set(METHODS)
+
+
+def test_names_of_the_version_before_still_work_with_a_warning():
+    for name, place in MOVED.items():
+        module, _, last = f"zosah_jax.{place}".rpartition(".")
+        with pytest.warns(DeprecationWarning, match=f"zosah_jax.{name} is zosah_jax.{place} now"):
+            old = getattr(zosah_jax, name)
+        assert old is getattr(importlib.import_module(module), last)
+        assert name not in zosah_jax.__all__
+
+    def f(x):
+        return float(((x - 1) ** 2).sum())
+
+    with pytest.warns(DeprecationWarning, match=r"minimize\(..., host=zosah_jax.Host"):
+        old = zosah_jax.minimize_blackbox(f, np.zeros(3), budget=40, retries=0)
+    new = zosah_jax.minimize(
+        f, np.zeros(3), budget=40, host=zosah_jax.Host(retries=0), noise="estimate"
+    )
+    with pytest.warns(DeprecationWarning, match=r"Result.best_value is Result.value now"):
+        assert old.best_value == new.value
+    with pytest.warns(DeprecationWarning, match=r"Result.best_params is Result.params now"):
+        np.testing.assert_array_equal(old.best_params, new.params)
+    with (
+        pytest.warns(DeprecationWarning, match="minimize_blackbox is"),
+        pytest.raises(TypeError, match="checkpoint: is gone, wanted log="),
+    ):
+        zosah_jax.minimize_blackbox(f, np.zeros(3), budget=40, checkpoint="here")
+    for name in GONE:
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'; wanted zosah_jax."):
+            getattr(zosah_jax, name)
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing'$"):
+        zosah_jax.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -241,8 +281,10 @@ def test_a_constructor_tells_its_options_and_takes_them(name):
     for documented in (make, scale):
         for section in ("Args:", "Returns:", "Raises:", "Example:", "References:"):
             assert section in documented.__doc__, section
-        for option in (*own, "evaluator"):
-            assert f"    {option}: " in documented.__doc__, option
+        listed = re.search(r"^Args:\n(.*?)\n\n", documented.__doc__, re.DOTALL | re.MULTILINE)
+        assert listed is not None
+        found = set(re.findall(r"^    (\w+): ", listed[1], re.MULTILINE))
+        assert found == set(inspect.signature(documented).parameters)
     tx = make(0.5, key=7)
     assert (tx.method.key, tx.learning_rate) == (7, 0.5)
     assert isinstance(tx, optax.GradientTransformationExtraArgs)
@@ -253,6 +295,7 @@ def test_a_constructor_tells_its_options_and_takes_them(name):
 
 OTHER_OPTIONS = {
     "quadratic_regression": {"num_points": 2},
+    "noisy_regression": {"num_points": 4},
     "zosah": {"groups": np.array([[0, 1], [2, 3]]), "reading": Reading(fit="paper")},
     "rspg": {"num_directions": 3},
     "mezo": {"smoothing": 0.5},

@@ -25,7 +25,7 @@ from zosah_jax.faces.host.course import NoisyCourse
 from zosah_jax.faces.host.fingerprint import described
 from zosah_jax.faces.transformation import as_optax
 from zosah_jax.host import ObjectiveError, ProblemMismatchError, host_function, noise_level
-from zosah_jax.methods import rspg, zopqn, zosah
+from zosah_jax.methods import noisy_regression, rspg, zopqn, zosah
 from zosah_jax.methods.zosah.reading import Reading
 
 X0 = np.zeros(4)
@@ -667,7 +667,7 @@ def test_the_default_method_is_nothing_but_a_choice(noise):
     def rough(x):
         return bowl(x) + 0.1 * math.sin(1e7 * x.sum())
 
-    chosen, named = (minimize(rough, 300, m, noise=noise) for m in (None, zosah()))
+    chosen, named = (minimize(rough, 300, m, noise=noise) for m in (None, noisy_regression()))
     np.testing.assert_array_equal(chosen.last_params, named.last_params)
     np.testing.assert_array_equal(chosen.params, named.params)
     assert chosen.num_evaluations == named.num_evaluations

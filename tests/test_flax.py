@@ -103,9 +103,19 @@ def test_statistics_and_counters_move_on_once_a_step():
 
 
 @pytest.mark.parametrize(
-    "method", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in ("zosah", "rspg")]
+    ("method", "graph"),
+    [
+        pytest.param(method, graph, marks=pytest.mark.xdist_group(method))
+        for method, graph in (("zosah", True), ("rspg", True), ("rspg", False))
+    ],
 )
-def test_nnx_model_trains_and_compiles_once(method):
+def test_nnx_model_trains_and_compiles_once(method, graph):
+    """Also where nnx sees models as trees (`graph=False`), everywhere in the step."""
+    with nnx.set_graph_mode(graph):
+        trains_and_compiles_once(method)
+
+
+def trains_and_compiles_once(method):
     model = Net(nnx.Rngs(0))
     rate, options = {"zosah": (0.5, {}), "rspg": (0.02, {"num_directions": 8})}[method]
     tx = optax.chain(getattr(zosah_jax, method)(rate, **options))

@@ -1,6 +1,7 @@
 """The jitted run: what it returns, when it ends, and what it is compiled for."""
 
 import functools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,9 @@ from counting import compilations
 
 import zosah_jax
 from zosah_jax import Status, methods, minimize
-from zosah_jax.faces import jitted
+from zosah_jax.faces import jitted, live
+from zosah_jax.methods.noisy_regression.state import NoisyRegressionState
 from zosah_jax.methods.quadratic_regression.state import QuadraticRegressionState
-from zosah_jax.methods.zosah.coordinates import ZOSAHState
 
 CENTRE = np.array([1.0, -2.0, 3.0, -1.0], np.float32)
 X0 = np.zeros(4, np.float32)
@@ -120,7 +121,8 @@ def test_the_default_method_goes_by_size_noise_and_bounds():
     assert chosen(jnp.zeros(256), bounded=True) == methods.quadratic_regression()
     assert chosen(jnp.zeros(257), bounded=True) == methods.zosah()
     assert chosen(jnp.zeros(257)) == methods.zosah()
-    assert methods.default_method(jnp.zeros(4), noisy=True) == methods.zosah()
+    assert methods.default_method(jnp.zeros(256), noisy=True) == methods.noisy_regression()
+    assert methods.default_method(jnp.zeros(257), noisy=True) == methods.zosah()
     shapes = {
         noise: jax.eval_shape(
             lambda x, noise=noise: minimize(bowl, x, budget=80, noise=noise).state, X0
@@ -128,7 +130,7 @@ def test_the_default_method_goes_by_size_noise_and_bounds():
         for noise in (0.0, 0.1)
     }
     assert isinstance(shapes[0.0], QuadraticRegressionState)
-    assert isinstance(shapes[0.1], ZOSAHState)
+    assert isinstance(shapes[0.1], NoisyRegressionState)
 
 
 # --- when it ends ---------------------------------------------------------------------------------
@@ -596,7 +598,7 @@ def test_a_callback_stops_the_run_by_true_or_stop_iteration():
         out = minimize(bowl, X0, RSPG, budget=42, callback=lambda p, truthy=truthy: truthy)
         assert out.status is Status.BUDGET_SPENT
     assert jitted._program.cache_info().misses == before  # a callback is not compiled for
-    assert not jitted._CALLERS
+    assert not live.WATCHERS
 
 
 def test_what_a_callback_raises_comes_through():
@@ -608,7 +610,7 @@ def test_what_a_callback_raises_comes_through():
     for error, callback in ((KeyError, broken), (KeyboardInterrupt, interrupted)):
         with pytest.raises(error):
             minimize(bowl, X0, RSPG, budget=42, callback=callback)
-    assert not jitted._CALLERS
+    assert not live.WATCHERS
     minimize(bowl, X0, RSPG, budget=11, callback=told.append)  # and the next run is none the worse
     assert len(told) == 5
 
@@ -622,6 +624,76 @@ def test_a_callback_is_not_told_of_batches_that_move_nothing():
     out = minimize(bowl, X0, methods.zopqn(), budget=40, callback=told.append)
     assert [p.step for p in told] == list(range(1, len(told) + 1))
     assert 1 < len(told) < len(out.history.value)
+
+
+class FakeBar:
+    """In tqdm's place."""
+
+    bars: ClassVar[list] = []
+
+    def __init__(self, total, unit):
+        self.total, self.n, self.seen, self.closed = total, 0, [], False
+        self.bars.append(self)
+
+    def update(self, more):
+        self.n += more
+        self.seen.append(self.n)
+
+    def set_postfix_str(self, text, refresh):
+        self.text = text
+
+    def close(self):
+        self.closed = True
+
+
+@pytest.fixture
+def bars(monkeypatch):
+    monkeypatch.setattr("tqdm.auto.tqdm", FakeBar)
+    monkeypatch.setattr(FakeBar, "bars", [])
+    return FakeBar.bars
+
+
+@pytest.mark.parametrize("budget", [21, 1001])
+def test_a_bar_of_a_traced_run_moves_at_its_pace(bars, budget):
+    plain = minimize(bowl, X0, RSPG, budget=budget)
+    assert not bars
+    shown = minimize(bowl, X0, RSPG, budget=budget, progress=True)
+    (bar,) = bars
+    assert bar.total == budget
+    assert bar.closed
+    assert bar.seen == sorted(bar.seen)
+    assert bar.n == shown.num_evaluations == plain.num_evaluations
+    assert len(bar.seen) in (11, 101)  # every batch of two, or every hundredth; and the end
+    assert bar.text == f"best {float(shown.value):.6g}"
+    np.testing.assert_allclose(shown.last_params, plain.last_params, rtol=1e-3, atol=1e-6)
+    before = jitted._program.cache_info().misses
+    minimize(bowl, X0, RSPG, budget=budget, progress=True)
+    assert jitted._program.cache_info().misses == before  # nor is a bar
+    assert not live.WATCHERS
+
+
+def test_a_bar_and_a_callback_at_once_on_the_host_too(bars):
+    for host in (None, zosah_jax.Host()):
+        told = []
+        f = bowl if host is None else lambda x: float(np.sum((x - CENTRE) ** 2))
+        out = minimize(
+            f, X0, RSPG, budget=21, noise=0, callback=told.append, progress=True, host=host
+        )
+        assert len(told) == 10
+        assert bars[-1].n == out.num_evaluations == 21
+
+
+def test_a_bar_is_for_a_run_of_its_own(bars):
+    def run(key):
+        return minimize(bowl, X0, RSPG, budget=21, key=key, progress=True)
+
+    key = jax.random.key(0)
+    for way, given in ((jax.vmap(run), jax.random.split(key, 2)), (jax.jit(run), key)):
+        with pytest.raises(ValueError, match="progress: got a run within jit or vmap"):
+            way(given)
+    assert all(bar.closed for bar in bars)
+    with pytest.raises(TypeError, match="progress: got 1, wanted True or False"):
+        minimize(bowl, X0, RSPG, budget=21, progress=1)
 
 
 @pytest.mark.parametrize("host", [None, zosah_jax.Host()])

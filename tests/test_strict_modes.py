@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import zosah_jax
 from zosah_jax.checks import is_typed_key
@@ -16,6 +17,12 @@ from zosah_jax.methods import METHODS
 of_every_method = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in METHODS]
 )
+KINDS = (
+    "zosah",
+    "zopqn",
+    "quadratic_regression",
+    "mezo",
+)  # by coordinates, of its own x, at random
 CENTRE = np.arange(4.0, dtype=np.float32)
 
 
@@ -141,6 +148,52 @@ def test_without_jit_it_is_the_same_run(name):
     assert ends[0].num_evaluations == ends[1].num_evaluations
     np.testing.assert_allclose(ends[0].params, ends[1].params, rtol=1e-2)
     assert ends[1].value < bowl(x0)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in KINDS])
+def test_keys_of_the_new_style_by_default_change_nothing(name):
+    """Under `jax_enable_custom_prng`, `PRNGKey` makes typed keys: they are taken, too."""
+    ends = []
+    for enabled in (False, True):
+        with jax.enable_custom_prng(enabled):
+            key = jax.random.PRNGKey(3) if enabled else jax.random.key(3)
+            assert is_typed_key(key)
+            ends.append(zosah_jax.minimize(bowl, jnp.zeros(4), make(name), budget=60, key=key))
+    np.testing.assert_array_equal(ends[0].last_params, ends[1].last_params)
+    assert ends[1].value < bowl(jnp.zeros(4))
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.xdist_group(n)) for n in KINDS])
+def test_data_may_be_on_an_explicit_mesh(name):
+    """Types that carry their sharding: data that is shared out, parameters that are everywhere."""
+    mesh = jax.make_mesh((1,), ("batch",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(mesh):
+        shared = NamedSharding(mesh, PartitionSpec("batch"))
+        data = jax.device_put(np.eye(4, dtype=np.float32)[:, :4], shared)
+        assert jax.typeof(data).sharding.spec == PartitionSpec("batch", None)
+        out = zosah_jax.minimize(
+            lambda x: jnp.mean((data @ x - 1) ** 2), jnp.zeros(4), make(name), budget=60
+        )
+    assert out.value < 1
+
+
+@pytest.mark.parametrize("mode", ["float64", "debug_nans", "custom_prng", "strict"])
+def test_residuals_and_forward_passes_in_these_modes(mode):
+    way = {
+        "float64": functools.partial(jax.enable_x64, True),
+        "debug_nans": functools.partial(jax.debug_nans, True),
+        "custom_prng": functools.partial(jax.enable_custom_prng, True),
+        "strict": functools.partial(jax.numpy_dtype_promotion, "strict"),
+    }[mode]
+    with way():
+        fit = zosah_jax.least_squares(lambda x: x - CENTRE.astype(x.dtype), jnp.ones(4), budget=12)
+        losses_fn = lambda w, x: jnp.square(x @ w - 1)  # noqa: E731
+        estimate = jax.jit(zosah_jax.forward.value_and_grad(losses_fn))
+        loss, gradient = estimate(jnp.zeros(3), 0, jnp.eye(3))
+    dtype = np.float64 if mode == "float64" else np.float32
+    assert fit.value < 1e-9
+    assert fit.params.dtype == gradient.dtype == dtype
+    assert float(loss) == 1
 
 
 def test_the_host_runs_in_strict_modes():

@@ -5,10 +5,11 @@
 drive yourself. The methods are here as optax transformations (`zosah(learning_rate)`,
 `scale_by_zosah()`), and as themselves in `zosah_jax.methods`. Further names: `zosah_jax.evaluate`
 (how probes are answered), `zosah_jax.transforms` (to end a chain with), `zosah_jax.host`
-(objectives outside JAX), `zosah_jax.extras`, `zosah_jax.integrations` (Flax, SciPy, Dask).
+(objectives outside JAX), `zosah_jax.plot` (pictures of a run),
+`zosah_jax.extras`, `zosah_jax.integrations` (Flax, SciPy, Dask).
 """
 
-from zosah_jax import evaluate, extras, forward, host, methods, transforms
+from zosah_jax import evaluate, extras, forward, host, methods, plot, transforms
 from zosah_jax.evaluate.automatic import automatic
 from zosah_jax.evaluate.evaluators import in_chunks, one_by_one
 from zosah_jax.evaluate.grouped.evaluator import grouped
@@ -18,6 +19,7 @@ from zosah_jax.faces.host.settings import Host
 from zosah_jax.faces.least_squares import LeastSquaresResult, least_squares
 from zosah_jax.faces.minimize import minimize
 from zosah_jax.faces.transformation import as_optax, num_evaluations, optimizer, scale_by
+from zosah_jax.moved import found as __getattr__  # noqa: F401 (names of 0.1)
 from zosah_jax.result import Result, Status
 
 __version__ = "0.2.0"
@@ -37,6 +39,7 @@ zo_muon = optimizer("zo_muon")
 zovh = optimizer("zovh")
 zopqn = optimizer("zopqn")
 quadratic_regression = optimizer("quadratic_regression")
+noisy_regression = optimizer("noisy_regression")
 
 scale_by_zosah = scale_by("zosah")
 scale_by_rspg = scale_by("rspg")
@@ -53,6 +56,7 @@ scale_by_zo_muon = scale_by("zo_muon")
 scale_by_zovh = scale_by("zovh")
 scale_by_zopqn = scale_by("zopqn")
 scale_by_quadratic_regression = scale_by("quadratic_regression")
+scale_by_noisy_regression = scale_by("noisy_regression")
 
 __all__ = [
     "AskTell",
@@ -78,8 +82,10 @@ __all__ = [
     "mezo",
     "mezo_bcd",
     "minimize",
+    "noisy_regression",
     "num_evaluations",
     "one_by_one",
+    "plot",
     "quadratic_regression",
     "rspg",
     "scale_by_deepzero",
@@ -89,6 +95,7 @@ __all__ = [
     "scale_by_lozo",
     "scale_by_mezo",
     "scale_by_mezo_bcd",
+    "scale_by_noisy_regression",
     "scale_by_quadratic_regression",
     "scale_by_rspg",
     "scale_by_zo_muon",

@@ -112,6 +112,17 @@ class Method(ABC):
 
     Attributes:
         key: an int or a typed PRNG key; all that is random follows from it.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> import jax.numpy as jnp, zosah_jax
+        >>> method = zosah_jax.methods.mezo(smoothing=1e-2)
+        >>> isinstance(method, zosah_jax.methods.Method), method == replace(method, key=0)
+        (True, True)
+        >>> state, x = method.init(jnp.ones(3), jax.random.key(0)), jnp.ones(3)
+        >>> batch = method.ask(state, x, exact_problem(x))  # two points; then `tell`
+        >>> len(batch.probes)
+        2
     """
 
     key: Any = field(default=0, kw_only=True)
@@ -122,6 +133,10 @@ class Method(ABC):
     """The option that is to be the learning rate of the optax form, where it must know it."""
     default_learning_rate: ClassVar[float | None] = None
     """The learning rate of the optax form where the user names none."""
+
+    weighs_noise: ClassVar[bool] = False
+    """Whether its model counts with the noise of values: then what it stands at is the result, and
+    not the point of the least value; and nothing around it changes its lengths or its steps."""
 
     keeps_bits: ClassVar[bool] = True
     """Whether its runs are compiled as ever, so that they are the same to the last bit. Where not,

@@ -1,5 +1,6 @@
 """What a run returns, whichever face ran it."""
 
+import warnings
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -11,7 +12,22 @@ from zosah_jax.pytree import Params
 
 
 class Status(IntEnum):
-    """Why a run ended."""
+    """Why a run ended; `Result.message` says it in words.
+
+    Attributes:
+        RUNNING: it has not.
+        TARGET_REACHED: there is a value of at most the target.
+        BUDGET_SPENT: the next step would have cost more than was left.
+        NOT_FINITE: there are no finite values, at the start or where the run went.
+        STOPPED: the callback stopped it.
+        CONVERGED: the method finds nothing more to gain.
+
+    Example:
+        >>> import jax.numpy as jnp, zosah_jax
+        >>> out = zosah_jax.minimize(lambda x: (x**2).sum(), jnp.ones(3), budget=60, target=1e-3)
+        >>> out.status is zosah_jax.Status.TARGET_REACHED
+        True
+    """
 
     RUNNING = -1
     TARGET_REACHED = 0
@@ -64,6 +80,14 @@ class Result:
         num_evaluations: values of the objective spent, all that were asked for whatever reason.
         history: values against evaluations.
         state: the method's last state.
+
+    Example:
+        >>> import jax.numpy as jnp, zosah_jax
+        >>> out = zosah_jax.minimize(lambda x: (x**2).sum(), jnp.ones(3), budget=60)
+        >>> bool(out.success), bool(out.value == out.history.best_value[-1])
+        (True, True)
+        >>> bool(out.history.num_evaluations[-1] == out.num_evaluations)
+        True
     """
 
     params: Params
@@ -80,6 +104,46 @@ class Result:
     def message(self) -> Any:
         """The status in words; of a batch of runs, a list."""
         return jax.tree.map(lambda s: _MESSAGES[Status(s)], np.asarray(self.status).tolist())
+
+    @property
+    def best_params(self) -> Any:
+        """The name of `params` in 0.1."""
+        return self._of_old("best_params", "params")
+
+    @property
+    def best_value(self) -> Any:
+        """The name of `value` in 0.1."""
+        return self._of_old("best_value", "value")
+
+    def _of_old(self, name: str, now: str) -> Any:
+        warnings.warn(
+            f"Result.{name} is Result.{now} now; the old name goes with 0.3.",
+            DeprecationWarning,
+            stacklevel=3,
+        )
+        return getattr(self, now)
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw value against evaluations (`zosah_jax.plot.values`).
+
+        Args:
+            axes: matplotlib's; None: of a new figure.
+
+        Returns:
+            The axes.
+
+        Raises:
+            ImportError: matplotlib (extra `plot`) is not installed.
+
+        Example:
+            >>> import jax.numpy as jnp, zosah_jax
+            >>> out = zosah_jax.minimize(lambda x: (x**2).sum(), jnp.ones(3), budget=40)
+            >>> out.plot().get_xlabel()
+            'evaluations'
+        """
+        from zosah_jax.plot import values
+
+        return values(self, axes)
 
 
 def is_success(status: Any, best_value: Any, has_target: bool) -> Any:

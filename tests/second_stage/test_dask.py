@@ -14,7 +14,7 @@ from dask_objective import objective
 from distributed import Client, LocalCluster, wait
 
 import zosah_jax
-from zosah_jax.faces.host.pool import _is_dask
+from zosah_jax.faces.host.pool import _is_dask, num_workers
 from zosah_jax.host import host_function
 from zosah_jax.integrations.dask import AtMostOnce
 from zosah_jax.methods import zosah
@@ -88,3 +88,13 @@ def test_an_executor_of_dask_is_known_by_what_it_is(client):
     assert _is_dask(client.get_executor())
     with ThreadPoolExecutor(1) as pool:
         assert not _is_dask(pool)
+
+
+def test_a_step_of_least_squares_asks_as_many_points_as_there_are_threads(client):
+    client.wait_for_workers(2)
+    host = zosah_jax.Host(executor=client.get_executor())
+    assert num_workers(host) == 2
+    residuals = partial(np.subtract, np.arange(4.0))
+    fit = zosah_jax.least_squares(residuals, np.ones(4), budget=20, noise=0, host=host)
+    assert fit.value < 1e-12
+    assert np.diff(fit.history.num_evaluations).tolist()[1:] == [2] * (len(fit.history.value) - 2)

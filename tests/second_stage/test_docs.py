@@ -1,6 +1,8 @@
 """The site: built strictly, with every public name, and links that lead somewhere; its scripts."""
 
+import doctest
 import importlib
+import inspect
 import json
 import os
 import re
@@ -31,6 +33,7 @@ MODULES = (
     "zosah_jax.transforms",
     "zosah_jax.host",
     "zosah_jax.forward",
+    "zosah_jax.plot",
     "zosah_jax.extras",
 )
 INTEGRATIONS = ("flax", "scipy", "dask")
@@ -125,6 +128,15 @@ def test_every_public_name_has_an_entry(site, pages):
     for name in names:
         page, _, anchor = inventory[name].partition("#")
         assert anchor in pages[site / page].ids, name
+
+
+def test_every_public_name_has_an_example():
+    """Those of the package's own are run with its doctests."""
+    for name in public_names():
+        module, _, last = name.rpartition(".")
+        value = getattr(importlib.import_module(module), last)
+        if callable(value):
+            assert doctest.DocTestParser().get_examples(inspect.getdoc(value) or ""), name
 
 
 def test_every_name_of_the_package_is_listed_by_a_module_that_is_checked(site):
@@ -253,6 +265,34 @@ def test_every_script_is_on_a_page():
     text = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
     for script in EXAMPLES:
         assert f'--8<-- "{script.name}"' in text
+
+
+def test_the_log_has_the_keys_of_its_page_and_each_line_is_json(tmp_path):
+    page = (ROOT / "docs" / "how-to" / "resume.md").read_text()
+    table = page[page.index("| key | what it holds |") :].split("\n\n")[0]
+    documented = set(re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE))
+
+    def simulator(x):
+        if x[0] > 0.9:
+            raise FloatingPointError
+        return x - 1
+
+    log, x0 = tmp_path / "values.jsonl", np.zeros(2)
+    host = zosah_jax.Host(log=log, retries=0)
+    zosah_jax.least_squares(simulator, x0, budget=9, noise=0, host=host)
+    first, *lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert set(first) == {"problem", "budget"}
+    assert set().union(*lines) == documented == {"at", "value", "seconds", "error", "point"}
+    for line in lines:
+        purpose, *numbers = line["at"]
+        assert purpose in ("noise", "batch", "last")
+        assert [type(number) for number in numbers] == [int, int, int]
+        assert (line["value"] is None) == ("error" in line)
+    pandas = pytest.importorskip("pandas")
+    calls = pandas.read_json(log, lines=True).iloc[1:]
+    assert len(calls) == len(lines)
+    assert calls["value"].isna().sum() == sum(line["value"] is None for line in lines) > 0
+    assert calls["at"].str[0].value_counts()["batch"] == len(lines)
 
 
 def test_the_method_of_the_page_sits_in_every_face(tmp_path):

@@ -4,15 +4,18 @@ import importlib
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.special  # which writes into docstrings of NumPy's
 from flax import nnx
 from tiny_images import TinyNet, made
+from tqdm import tqdm
 
 from experiments import experiment
 from experiments.common import timing
@@ -21,9 +24,12 @@ from experiments.common.estimates import ESTIMATES, prepare
 from experiments.common.networks import NETWORKS
 from experiments.common.training import batch_of, loss_fn, spent
 from experiments.common.transformer import Transformer
+from experiments.examples.fine_tuning import experiment as fine_tuning
 from experiments.examples.fine_tuning import model as language_model
-from experiments.examples.fine_tuning import text
+from experiments.examples.fine_tuning import noise, text
+from experiments.examples.fine_tuning.runs import Data, Tuning
 from experiments.examples.train_resnet import experiment as train_resnet
+from zosah_jax.forward import value_and_grad
 from zosah_jax.integrations.flax import value_fn
 
 pytestmark = pytest.mark.usefixtures("as_networks_are_written")
@@ -214,3 +220,83 @@ def test_narrow_is_last():
     )(tokens)
     assert float(jnp.abs(last).max()) > 0.1
     np.testing.assert_allclose(narrow, last, rtol=1e-4, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def letters():
+    """Four kinds of text, each of letters of its own, and a model that has hardly seen them."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        draw = np.random.default_rng(0)
+        parts = [
+            text.Text(draw.integers(begin, begin + 6, 300).astype(np.int32), np.full(300, begin))
+            for begin in (97, 103, 109, 115)
+        ]
+        model = language_model.pretrain(
+            parts,
+            **{"width": 16, "layers": 1, "heads": 4, "length": 8},
+            **{"steps": 2, "batch_size": 4, "learning_rate": 1e-3, "seed": 0},
+        )
+        found = {str(number): text.Corpus(part, part) for number, part in enumerate(parts)}
+        train, test = (text.snippets(found, part, 16, 7, 1) for part in ("train", "test"))
+        return model._replace(last=model.narrow), Data(train, test, batch_size=8)
+
+
+def tuned_by_noise(task, data, **changes):
+    tuning = Tuning(
+        *(4, 160, 80),  # ZO-SAH's m, which plays no part; passes of a run and of one of the tuning
+        **{"grid_points": 2, "tuning_seed": 9, "seeds": (0, 1)} | changes,
+    )
+    with tqdm(total=4, disable=True) as bar:
+        return noise.tuned(task, data, tuning, bar)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trained", ["all weights", "adapters"])
+def test_noise_at_the_layers_is_tuned_counted_and_learns(letters, trained):
+    model, data = letters
+    whole = trained == "all weights"
+    task = fine_tuning._whole(model) if whole else fine_tuning._low_rank(model, 2)
+    found = tuned_by_noise(task, data)
+    price = found["passes_a_step"]
+    assert 2 <= price < 3  # noisy and clean, and what is done again for slopes
+    assert list(found["tuning"]) == ["0.003", "0.01"]  # from the middle of the rates
+    assert found["learning_rate"] == float(min(found["tuning"], key=found["tuning"].get))
+    assert found["at_edge"]
+    for run in found["runs"]:
+        assert run["steps"] == list(range(0, int(160 / price) + 1, 4))
+        np.testing.assert_allclose(run["spent"], np.multiply(run["steps"], price), atol=0.06)
+        assert 160 - 5 * price < run["spent"][-1] <= 160
+        assert run["loss"][0] == found["runs"][0]["loss"][0]  # of the weights before
+        assert min(run["loss"][1:]) < (0.7 if whole else 0.98) * run["loss"][0]
+        assert run["accuracy"] > (0.6 if whole else 0.3)
+        assert noise.reached(run, run["loss"][0]) == 0
+        assert noise.reached(run, min(run["loss"])) in run["spent"][1:]
+        assert noise.reached(run, -1.0) is None
+    first, second = (run["loss"][1:] for run in found["runs"])
+    assert first != second  # batches and noise of their own
+    assert tuned_by_noise(task, data, grid_points=1, seeds=(1,))["at_edge"] is False
+
+
+@pytest.mark.slow
+def test_noise_at_the_layers_sees_the_batches_of_the_other_methods(letters):
+    """Four steps at once are Adam's, one by one, on estimates of the batches that they draw."""
+    model, data = letters
+    task, key, rate = fine_tuning._whole(model), jax.random.key(3), 1e-2
+    tokens, labels = jnp.asarray(data.train.tokens), jnp.asarray(data.train.labels)
+    tx = optax.adam(rate)
+    params, moments = task.params, tx.init(task.params)
+    estimate_of = jax.jit(value_and_grad(partial(noise._losses, task), smoothing=1e-2))
+    for number in range(8, 12):
+        own = jax.random.fold_in(key, number)  # as runs._advance draws them
+        at = jax.random.randint(own, (data.batch_size,), 0, len(labels))
+        _, estimate = estimate_of(params, jax.random.fold_in(own, 1), tokens[at], labels[at])
+        updates, moments = tx.update(estimate, moments)
+        params = optax.apply_updates(params, updates)
+    given = (task.params, tx.init(task.params), key, 8, tokens, labels)
+    advanced = partial(noise._advance, task, data.batch_size, rate=jnp.float32(rate))
+    found, _ = jax.jit(advanced)(*given)
+    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), found, task.params)
+    assert max(jax.tree.leaves(moved)) > 1e-2
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(params), strict=True):
+        # Adam makes much of an estimate near zero, whose rounding differs within a loop
+        assert np.quantile(np.abs(a - b), 0.95) < 1e-4

@@ -137,6 +137,13 @@ class Tuned(NamedTuple):
         evaluator: the fastest.
         name: its name among the candidates.
         seconds: median time of a value by each candidate; inf for one that failed for memory.
+
+    Example:
+        >>> import jax.numpy as jnp, zosah_jax
+        >>> one = {"one": zosah_jax.one_by_one()}
+        >>> tuned = zosah_jax.evaluate.autotune(lambda x: (x**2).sum(), jnp.ones(4), candidates=one)
+        >>> tuned.name, tuned.evaluator == zosah_jax.one_by_one(), tuned.seconds["one"] < 1
+        ('one', True, True)
     """
 
     evaluator: Evaluator

@@ -9,7 +9,7 @@ ones: `grouped/` redoes only what a probe changes, `sharded.py` shares probes ou
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 
@@ -18,7 +18,32 @@ from zosah_jax.probes import Probes, split_shared
 from zosah_jax.pytree import Params
 
 ValueFn = Callable[[Params], jax.Array]
-Evaluator = Callable[[ValueFn, Params, Probes], jax.Array]
+
+
+class Evaluator(Protocol):
+    """How probes are answered: any callable of this shape, hashable.
+
+    Two that are made alike are best equal (a frozen dataclass): then a run is compiled once.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, zosah_jax
+        >>> def in_a_loop(value_fn, params, probes):  # what `one_by_one` does
+        ...     return jax.lax.map(lambda probe: value_fn(probe.apply(params)), probes)
+        >>> tx = zosah_jax.rspg(0.1, evaluator=in_a_loop)
+        >>> out = zosah_jax.minimize(lambda x: (x**2).sum(), jnp.ones(4), tx, budget=100)
+        >>> bool(out.value < 1)
+        True
+    """
+
+    def __call__(self, value_fn: ValueFn, params: Params, probes: Probes, /) -> jax.Array:
+        """Values of the probes, in their order, each answered once.
+
+        Args:
+            value_fn: the objective.
+            params: where the probes are from.
+            probes: what is asked.
+        """
+        ...
 
 
 def traces_itself(evaluator: Evaluator) -> bool:
@@ -73,10 +98,26 @@ def in_chunks(size: int) -> Evaluator:
 
 
 def one_by_one() -> Evaluator:
-    """Evaluator that answers one probe after another: the memory of a single evaluation."""
+    """Evaluator that answers one probe after another: the memory of a single evaluation.
+
+    Example:
+        >>> import jax.numpy as jnp, zosah_jax
+        >>> tx = zosah_jax.rspg(0.1, evaluator=zosah_jax.one_by_one())
+        >>> out = zosah_jax.minimize(lambda x: (x**2).sum(), jnp.ones(4), tx, budget=100)
+        >>> bool(out.value < 1)
+        True
+    """
     return InChunks(1)
 
 
 def all_at_once() -> Evaluator:
-    """Evaluator that answers a batch at once, with as many copies of the parameters."""
+    """Evaluator that answers a batch at once, with as many copies of the parameters.
+
+    Example:
+        >>> import jax.numpy as jnp, zosah_jax
+        >>> tx = zosah_jax.rspg(0.1, evaluator=zosah_jax.evaluate.all_at_once())
+        >>> out = zosah_jax.minimize(lambda x: (x**2).sum(), jnp.ones(4), tx, budget=100)
+        >>> bool(out.value < 1)
+        True
+    """
     return InChunks(None)

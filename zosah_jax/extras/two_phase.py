@@ -27,6 +27,13 @@ class TwoPhaseResult(NamedTuple):
         stop: number of steps after which each run stopped, int32, shape (runs,).
         gradient_norm: length of the projected gradient estimated at each, shape (runs,).
         num_evaluations: values spent in all, an int.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> f = lambda x: ((x - 1) ** 2).sum() / 2
+        >>> out = two_phase(f, jnp.zeros(3), 0.2, 20, smoothness=1.0, runs=2)
+        >>> out.stop.shape, bool(out.gradient_norm[out.chosen] == out.gradient_norm.min())
+        ((2,), True)
     """
 
     params: Params

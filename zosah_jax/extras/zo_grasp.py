@@ -27,6 +27,14 @@ class LayerDensities(NamedTuple):
         density: share of each leaf to keep, floats in a pytree like the parameters; hand it to
             `deepzero` as it is.
         num_evaluations: values of the objective spent on it, an int.
+
+    Example:
+        >>> import jax.numpy as jnp, zosah_jax
+        >>> f = lambda p: (p["w"] ** 2).sum() + (p["bias"] ** 2).sum()
+        >>> params = {"w": jnp.ones((5, 4)), "bias": jnp.ones(4)}
+        >>> found = zosah_jax.extras.zo_grasp_densities(f, params, 0.5)
+        >>> found.density["bias"], found.density["w"] < 1, found.num_evaluations > 0
+        (1.0, True, True)
     """
 
     density: Params

@@ -20,22 +20,27 @@ from zosah_jax.evaluate.grouped.program import Op, flops, primitives_of
 LITTLE_WORK = 1e8
 
 # Measured on ZO-PQN's run in two dimensions: 3.3 s by default, 1.2 s without the fusion emitters
-# (the older code generator of XLA's CPU backend), 0.7 s also without optimisation by LLVM.
+# (the older code generator of XLA's CPU backend, which jaxlib has up to 0.11.0), 0.7 s also without
+# optimisation by LLVM.
 _QUICK = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 0}
 
 
 def quick_options() -> dict[str, Any] | None:
     """Options of `jax.jit` under which it compiles quickly; None where the backend has none."""
-    return _QUICK if _are_known(jax.default_backend()) else None
+    return _known(jax.default_backend()) or None
 
 
 @cache
-def _are_known(backend: str) -> bool:
-    """Whether this version of XLA knows the options."""
+def _known(backend: str) -> dict[str, Any]:
+    """Those of the options that this version of XLA knows."""
     if backend != "cpu":
-        return False
+        return {}
+    return {name: value for name, value in _QUICK.items() if _is_known({name: value})}
+
+
+def _is_known(option: dict[str, Any]) -> bool:
     try:
-        jax.jit(lambda x: x + 1, compiler_options=_QUICK).lower(jnp.zeros(())).compile()
+        jax.jit(lambda x: x + 1, compiler_options=option).lower(jnp.zeros(())).compile()
     except Exception:  # XLA's errors have no type of their own that is stable
         return False
     return True

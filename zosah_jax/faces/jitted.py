@@ -6,7 +6,6 @@ start, the key, the budget, the target, the bounds, the noise and the learning r
 arguments: none of them compiles it anew.
 """
 
-import itertools
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -15,13 +14,13 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import io_callback
 
 from zosah_jax.drive import PATIENCE, After, advance, point_of, updates_of
 from zosah_jax.evaluate.evaluators import Evaluator, traces_itself
 from zosah_jax.evaluate.objective import Objective, Traced, trace, untraced
 from zosah_jax.faces.compiling import is_little_work, quick_options
-from zosah_jax.faces.progress import Callback, Progress, says_stop
+from zosah_jax.faces.live import called_back, show, watched
+from zosah_jax.faces.progress import Callback
 from zosah_jax.faces.transformation import as_count
 from zosah_jax.method import Method, Problem, Stage, values_per_stage, without_key
 from zosah_jax.pytree import Params, widen, working_dtype
@@ -43,6 +42,7 @@ class Plan(NamedTuple):
         whole_steps: whether its steps are taken as they are (a learning rate of 1 and nothing after
             it), so that a method that owns its x knows the value where the run stands.
         calls_back: whether a callback is told of every step.
+        shows: whether a bar is.
     """
 
     method: Method
@@ -50,6 +50,7 @@ class Plan(NamedTuple):
     evaluator: Evaluator
     whole_steps: bool
     calls_back: bool
+    shows: bool
 
 
 class Inputs(NamedTuple):
@@ -62,7 +63,7 @@ class Inputs(NamedTuple):
         budget: most values, uint32.
         target: the run ends at a value of at most this; -inf for none.
         problem: what is known of the objective.
-        ticket: number of the callback, uint32.
+        ticket: number of what watches the run, uint32.
     """
 
     x0: Params
@@ -113,18 +114,11 @@ def run(
     callback: Callback | None,
 ) -> Result:
     """Minimise a traceable function; see `minimize`."""
-    if callback is None:
+    if not (plan.calls_back or plan.shows):
         return _run(fun, plan, inputs, budget, has_target)
-    ticket, caller = next(_TICKETS), _Caller(callback)
-    _CALLERS[ticket] = caller
-    try:
-        inputs = inputs._replace(ticket=jnp.asarray(ticket, jnp.uint32))
-        result = jax.block_until_ready(_run(fun, plan, inputs, budget, has_target))
-    finally:
-        del _CALLERS[ticket]
-    if caller.error is not None:
-        raise caller.error
-    return result
+    with watched(callback, budget, plan.shows) as watcher:
+        inputs = inputs._replace(ticket=watcher.ticket)
+        return watcher.ended(_run(fun, plan, inputs, budget, has_target))
 
 
 def _run(
@@ -221,7 +215,13 @@ def _loop(plan: Plan, sizes: tuple[int, ...], objective: Objective, inputs: Inpu
         assert position is not None
         ended = run.status == int(Status.RUNNING)
         status = jnp.where(ended, int(Status.BUDGET_SPENT), run.status).astype(jnp.int32)
-        return run._replace(status=status), position[1]
+        run = run._replace(status=status)
+        if method.weighs_noise:  # the point of the least value is a lucky one
+            found, best = position, (run.best_params, run.best_value)
+            known = jnp.isfinite(position[1])
+            found = jax.tree.map(lambda here, other: jnp.where(known, here, other), found, best)
+            run = run._replace(best_params=found[0], best_value=found[1])
+        return run, position[1]
     return _last_value(method, objective, inputs, run)
 
 
@@ -269,7 +269,7 @@ def _taken(plan: Plan, inputs: Inputs, run: _Run, found: _Found, moved: Any) -> 
         params, after = move(run)
     else:
         params, after = jax.lax.cond(moved, move, lambda run: (run.params, run.after), run)
-    count = run.num_evaluations + found.asked
+    before, count = run.num_evaluations, run.num_evaluations + found.asked
     silent = jnp.where(jnp.isfinite(found.value), 0, run.silent + 1)
     nothing = (run.num_evaluations == 0) & (found.missing == found.asked)
     met = found.best_value <= inputs.target
@@ -285,52 +285,17 @@ def _taken(plan: Plan, inputs: Inputs, run: _Run, found: _Found, moved: Any) -> 
         steps=run.steps + (1 if moved is None else moved.astype(jnp.int32)),
         silent=silent.astype(jnp.int32),
     )
+    if plan.shows:
+        show(inputs.ticket, inputs.budget, before, count, run.best_value)
     if plan.calls_back:
         stops = jnp.zeros((), bool) if moved is None else ~moved
-        stops = _called_back(inputs.ticket, run, found.value, stops)
+        told = (run.steps, run.best_params, run.best_value, run.params, found.value, count)
+        stops = called_back(inputs.ticket, stops, told)
         status = jnp.where(stops, int(Status.STOPPED), status)
     if (converged := plan.method.converged(run.state)) is not None:
         status = jnp.where(converged, int(Status.CONVERGED), status)
     status = jnp.where(met, int(Status.TARGET_REACHED), status)
     return run._replace(status=status.astype(jnp.int32))
-
-
-# --- callbacks ------------------------------------------------------------------------------------
-
-
-class _Caller:
-    """A callback; what it raises stops the run, and is raised again when the run has ended."""
-
-    def __init__(self, callback: Callback) -> None:
-        self.callback = callback
-        self.error: BaseException | None = None
-
-    def says_stop(self, progress: Progress) -> bool:
-        try:
-            return says_stop(self.callback, progress)
-        except BaseException as error:  # within XLA, it would end as one of XLA's
-            self.error = error
-            return True
-
-
-_CALLERS: dict[int, _Caller] = {}
-_TICKETS = itertools.count(1)
-
-
-def _called_back(ticket: jax.Array, run: _Run, value: jax.Array, skipped: jax.Array) -> jax.Array:
-    """Tell the callback of a step; whether it stops the run."""
-
-    def call(ticket: Any, step: Any, params: Any, best: Any, last: Any, value: Any, n: Any) -> Any:
-        own = [jax.tree.map(np.array, tree) for tree in (params, last)]
-        progress = Progress(int(step), own[0], float(best), own[1], float(value), int(n))
-        return np.asarray(_CALLERS[int(ticket)].says_stop(progress))
-
-    told = (run.steps, run.best_params, run.best_value, run.params, value, run.num_evaluations)
-    return jax.lax.cond(
-        skipped,
-        lambda: jnp.zeros((), bool),
-        lambda: io_callback(call, jax.ShapeDtypeStruct((), bool), ticket, *told, ordered=True),
-    )
 
 
 def _last_value(method: Method, objective: Objective, inputs: Inputs, run: _Run) -> _Ended:

@@ -20,6 +20,7 @@ from zosah_jax.faces.progress import Callback
 from zosah_jax.method import Problem
 from zosah_jax.methods.least_squares.report import report
 from zosah_jax.methods.least_squares.solver import LeastSquares
+from zosah_jax.plot import fit
 from zosah_jax.pytree import Params, as_params, dimension, widen
 from zosah_jax.result import Result
 
@@ -42,12 +43,42 @@ class LeastSquaresResult(Result):
             and everywhere where k <= d. Fixed parameters have variance 0.
         undetermined: directions that change no residual, rows of length 1, shape (number, d); under
             `jit` d rows, zero but for those.
+
+    Example:
+        >>> import jax.numpy as jnp, zosah_jax
+        >>> t = jnp.arange(8.0)
+        >>> residuals = lambda x: x[0] + x[1] * t - jnp.round(1 + t / 3)  # a line
+        >>> fit = zosah_jax.least_squares(residuals, jnp.zeros(2), budget=20)
+        >>> fit.params.round(3), fit.jacobian.shape, fit.covariance.shape, len(fit.undetermined)
+        (array([1.   , 0.321], dtype=float32), (8, 2), (2, 2), 0)
     """
 
     residuals: Any
     jacobian: Any
     covariance: Any
     undetermined: Any
+
+    def plot(self, axes: Any = None) -> Any:
+        """Draw the sum against evaluations, the parameters, and eigenvalues of J'J.
+
+        Args:
+            axes: matplotlib's, for the first alone; None: all three, in a new figure
+                (`zosah_jax.plot.fit`).
+
+        Returns:
+            The axes, or three of them.
+
+        Raises:
+            ImportError: matplotlib (extra `plot`) is not installed.
+
+        Example:
+            >>> import jax.numpy as jnp, zosah_jax
+            >>> residuals = lambda x: jnp.append(x - jnp.arange(3.0), x.sum())
+            >>> fit = zosah_jax.least_squares(residuals, jnp.ones(3), budget=20)
+            >>> [axes.get_ylabel() for axes in fit.plot()]
+            ['sum', '', "eigenvalue of J'J"]
+        """
+        return fit(self) if axes is None else super().plot(axes)
 
 
 def least_squares(
@@ -62,6 +93,7 @@ def least_squares(
     key: Any = None,
     callback: Callback | None = None,
     host: Host | None = None,
+    progress: bool = False,
 ) -> LeastSquaresResult:
     r"""Fit residuals from at most `budget` evaluations, without derivatives.
 
@@ -88,8 +120,10 @@ def least_squares(
         target: stop at a sum of at most this.
         key: int or typed key; nothing is random.
         callback: as of `minimize`.
-        host: how a Python function is called; with several workers, a step asks as many points.
-            None: `fun` is traced, and runs in one compiled loop.
+        host: how a Python function is called. With several workers (of Dask: threads that are there
+            as the run begins) a step asks as many points, at most 8; with a log, as many are wanted
+            again when it goes on. None: `fun` is traced, and runs in one compiled loop.
+        progress: whether to show a bar, as of `minimize`.
 
     Returns:
         A `LeastSquaresResult`. `success`: whether there is a value, and the target, if there was
@@ -133,7 +167,7 @@ def least_squares(
     )
     _check_budget(budget, dimension(x0) + 1 + measured + method.num_points)
     rest = {"budget": budget, "target": target, "bounds": bounds, "noise": 0.0, "key": key}
-    rest |= {"callback": callback, "host": host}
+    rest |= {"callback": callback, "host": host, "progress": progress}
     if host is not None:
         found = minimize(_Flat(fun), x0, method, **rest)
         with in_dtype_of(x0)():

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import jax
@@ -17,7 +18,7 @@ from zosah_jax.evaluate.automatic import automatic
 from zosah_jax.faces import jitted
 from zosah_jax.faces.host import run as host_run
 from zosah_jax.faces.host.settings import Host
-from zosah_jax.faces.progress import Callback, check_callback
+from zosah_jax.faces.progress import Callback, check_callback, check_progress
 from zosah_jax.faces.transformation import taken_apart
 from zosah_jax.method import Method, Problem
 from zosah_jax.methods import default_method
@@ -44,6 +45,7 @@ def minimize(
     callback: Callback | None = None,
     post: optax.GradientTransformation | None = None,
     host: Host | None = None,
+    progress: bool = False,
 ) -> Result:
     """Minimise a function from at most `budget` of its values.
 
@@ -80,6 +82,8 @@ def minimize(
             times its direction: momentum, decay, a projection. It is handed `value=`. Probes know
             nothing of it: after a projection or a penalty, `last_params` is the point to take.
         host: how a Python function is called: workers, retries, a log. None: `fun` is traced.
+        progress: whether to show a bar (tqdm). That of a traced run moves on at every hundredth of
+            the budget, and is not to be had under `jit` or `vmap`.
 
     Returns:
         A `Result`; `params` and `value` are the best that were found.
@@ -123,20 +127,23 @@ def minimize(
     check_noise(noise)
     check_callback(callback)
     check_post(post)
+    check_progress(progress)
     x0 = as_params(x0)
     if host is not None:
         if not isinstance(host, Host):
             raise TypeError(f"host: got {type(host).__name__}, wanted a zosah_jax.Host or None.")
         return host_run.run(
             fun, x0, method, budget=int(budget), target=target, bounds=bounds, noise=noise, key=key,
-            callback=callback, post=post, host=host,
+            callback=callback, post=post, host=replace(host, progress=host.progress or progress),
         )  # fmt: skip
     if noise == "estimate":
         raise ValueError(
             "noise: got 'estimate' for a traced function, wanted its standard deviation (a Python "
             "function's is measured: host=zosah_jax.Host())."
         )
-    return _traced(fun, x0, method, int(budget), target, bounds, noise, key, callback, post)
+    return _traced(
+        fun, x0, method, int(budget), target, bounds, noise, key, callback, post, progress
+    )
 
 
 def cannot_be_traced(error: Exception) -> TypeError:
@@ -167,6 +174,7 @@ def _traced(
     key: Any,
     callback: Callback | None,
     post: optax.GradientTransformation | None,
+    progress: bool,
 ) -> Result:
     if budget >= 2**32:
         raise ValueError(f"budget: got {budget}, wanted less than 2**32.")
@@ -181,7 +189,7 @@ def _traced(
     dtype = working_dtype(x0)
     after = After(rate if callable(rate) else None, post)
     whole = after == After() and not isinstance(rate, jax.core.Tracer) and rate == 1
-    plan = jitted.Plan(method, after, evaluator, bool(whole), callback is not None)
+    plan = jitted.Plan(method, after, evaluator, bool(whole), callback is not None, progress)
     inputs = jitted.Inputs(
         x0=projected(box, x0),
         key=typed_key(method.key if key is None else key),

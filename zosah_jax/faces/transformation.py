@@ -1,6 +1,7 @@
 """A method as an optax transformation: one update runs stages until the first that moves."""
 
 import inspect
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -296,13 +297,16 @@ def _described(make: Any, method: type[Method], name: str, *, with_rate: bool) -
     make.__signature__ = inspect.Signature(own)
     make.__name__ = make.__qualname__ = name
     make.__module__ = "zosah_jax"
-    make.__doc__ = _docstring(inspect.getdoc(method) or "", with_rate)
+    make.__doc__ = _docstring(inspect.getdoc(method) or "", method if with_rate else None)
     return make
 
 
-def _docstring(text: str, with_rate: bool) -> str:
+def _docstring(text: str, optimizer_of: type[Method] | None) -> str:
     """The method's docstring, with the arguments of the optax form and what that returns."""
-    first = "    learning_rate: or a schedule of it: x <- x - learning_rate * direction.\n"
-    text = text.replace("Args:\n", "Args:\n" + (first if with_rate else ""), 1)
+    if optimizer_of is not None:
+        if option := optimizer_of.learning_rate_option:  # it is the learning rate
+            text = re.sub(rf"^    {option}: .*\n(?:     .*\n)*", "", text, flags=re.MULTILINE)
+        first = "    learning_rate: or a schedule of it: x <- x - learning_rate * direction.\n"
+        text = text.replace("Args:\n", "Args:\n" + first, 1)
     returns = f"    {_EVALUATOR}\n\nReturns:\n    {_RETURNS}\n\nRaises:\n"
     return text.replace("\nRaises:\n", returns, 1)

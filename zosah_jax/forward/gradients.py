@@ -32,6 +32,14 @@ class FeedbackState(NamedTuple):
         means: of their gradients, as Adam's.
         squares: likewise, of the squares.
         count: number of updates so far, int32.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from zosah_jax.forward import with_feedback
+        >>> losses_fn = lambda p, x: jnp.square(jnp.tanh(x @ p["w"]) @ p["v"])
+        >>> state = with_feedback(losses_fn).init({"w": jnp.eye(3), "v": jnp.ones(3)}, jnp.eye(3))
+        >>> int(state.count), len(state.matrices) == len(state.means)
+        (0, True)
     """
 
     matrices: list[jax.Array]
@@ -46,6 +54,16 @@ class WithFeedback(NamedTuple):
     Attributes:
         init: (params, *batch) -> state; of the batch only shapes and dtypes matter.
         value_and_grad: (params, state, key, *batch) -> ((mean loss, estimate), state).
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from zosah_jax.forward import with_feedback
+        >>> losses_fn = lambda p, x: jnp.square(jnp.tanh(x @ p["w"]) @ p["v"])
+        >>> params, x = {"w": jnp.eye(3), "v": jnp.ones(3)}, jnp.eye(3)
+        >>> init, estimate = with_feedback(losses_fn)
+        >>> (loss, gradient), state = jax.jit(estimate)(params, init(params, x), 0, x)
+        >>> gradient["w"].shape, int(state.count)
+        ((3, 3), 1)
     """
 
     init: Callable[..., FeedbackState]

@@ -22,6 +22,15 @@ class NodePerturbationState(NamedTuple):
         num_passes: forward passes of a batch so far, uint32.
         value: mean loss at the parameters before the last update; inf before the first.
         feedback: what noise has taught so far; None without feedback.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> from zosah_jax.forward import scale_by_node_perturbation
+        >>> tx = scale_by_node_perturbation(lambda w, x: jnp.square(x @ w))
+        >>> w = jnp.ones(3)
+        >>> _, state = jax.jit(tx.update)(None, tx.init(w), w, batch=(jnp.eye(3),))
+        >>> int(state.step), int(state.num_passes), float(state.value)
+        (1, 2, 1.0)
     """
 
     key: jax.Array

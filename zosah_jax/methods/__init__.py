@@ -1,7 +1,7 @@
 """The methods: frozen, hashable values, one file or folder each (see `zosah_jax.method`).
 
-The published ones stay what their papers say; `zopqn`, `quadratic_regression` and `least_squares`
-(which takes vectors of residuals) are this library's own.
+The published ones stay what their papers say; `zopqn`, `quadratic_regression`, `noisy_regression`
+and `least_squares` (which takes vectors of residuals) are this library's own.
 """
 
 # The constructors are classes; here they have the names of the optax forms.
@@ -14,6 +14,7 @@ from zosah_jax.methods.least_squares.solver import LeastSquares as least_squares
 from zosah_jax.methods.lozo import LOZO as lozo
 from zosah_jax.methods.mezo import MeZO as mezo
 from zosah_jax.methods.mezo_bcd import MeZOBCD as mezo_bcd
+from zosah_jax.methods.noisy_regression.solver import NoisyRegression as noisy_regression
 from zosah_jax.methods.quadratic_regression.solver import MOST_PARAMETERS
 from zosah_jax.methods.quadratic_regression.solver import (
     QuadraticRegression as quadratic_regression,
@@ -40,6 +41,7 @@ __all__ = [
     "lozo",
     "mezo",
     "mezo_bcd",
+    "noisy_regression",
     "quadratic_regression",
     "rspg",
     "zo_muon",
@@ -66,6 +68,7 @@ METHODS: dict[str, type[Method]] = {
     "zovh": zovh,
     "zopqn": zopqn,
     "quadratic_regression": quadratic_regression,
+    "noisy_regression": noisy_regression,
 }
 """Every method of scalars by name: what the exam of the tests and the experiments run over."""
 
@@ -74,15 +77,25 @@ def default_method(params: Params, *, noisy: bool, bounded: bool = False) -> Met
     """The method that a run takes where the user names none; the same in every face.
 
     `quadratic_regression` needs the fewest values where they are exact, and the parameters few or
-    bounded; `zopqn` where they are some hundred and free. The models of both are dense, and noise
-    misleads them: `zosah` bears many parameters and noise.
+    bounded; `zopqn` where they are some hundred and free; `noisy_regression` under noise. The
+    models of all three are dense: `zosah` bears any number of parameters.
 
     Args:
         params: where the run begins; only its size matters.
         noisy: whether values have noise beyond their rounding.
         bounded: whether parameters have bounds.
+
+    Example:
+        >>> import numpy as np, zosah_jax
+        >>> default_method = zosah_jax.methods.default_method
+        >>> [type(default_method(np.zeros(d), noisy=False)).__name__ for d in (12, 200, 3000)]
+        ['QuadraticRegression', 'ZOPQN', 'ZOSAH']
+        >>> type(default_method(np.zeros(12), noisy=True)).__name__
+        'NoisyRegression'
     """
     d = dimension(params)
-    if noisy or d > LARGEST_DENSE:
+    if d > LARGEST_DENSE:
         return zosah()
+    if noisy:
+        return noisy_regression()
     return quadratic_regression() if bounded or d <= MOST_PARAMETERS else zopqn()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,44 +14,13 @@ from zosah_jax.checks import check_number, is_typed_key, typed_key
 from zosah_jax.drive import After
 from zosah_jax.faces.host.numbers import as_value, copied, in_dtype_of
 from zosah_jax.faces.host.program import WHOLE, Damping, Told, program_of
+from zosah_jax.faces.host.state import AskTellState
 from zosah_jax.faces.transformation import taken_apart
 from zosah_jax.method import Batch, Method, Problem
 from zosah_jax.methods import default_method
 from zosah_jax.pytree import Params, as_params, widen, working_dtype
 
 _UNKNOWN = -1
-
-
-class AskTellState(NamedTuple):
-    """All that an `AskTell` knows: a pytree of NumPy arrays, to be kept, sent and set again.
-
-    Attributes:
-        params: where the run stands.
-        method: the method's state, typed keys as their data.
-        after: state of the schedule and of `post`.
-        stage: number of the method's stage that is asked or told next.
-        asked: whether its points were asked and are still to be told.
-        step: moves taken.
-        num_evaluations: values told, missing ones included.
-        best_params: the point with the smallest value told.
-        best_value: that value; inf before there is one.
-        value: value where the run stood at the last batch; NaN where it is not known.
-        num_missing: values of the last batch that were missing.
-        value_size: how many numbers a value is; 0: a scalar, -1: not known yet.
-    """
-
-    params: Params
-    method: Any
-    after: Any
-    stage: np.ndarray
-    asked: np.ndarray
-    step: np.ndarray
-    num_evaluations: np.ndarray
-    best_params: Params
-    best_value: np.ndarray
-    value: np.ndarray
-    num_missing: np.ndarray
-    value_size: np.ndarray
 
 
 class AskTell:

@@ -8,11 +8,15 @@ The smallest of n values with noise sigma lies about sigma sqrt(2 log n) below i
 the last point carries the noise of the last step. So a share of the budget is kept for fresh values
 of four points: the last, the one with the smallest value, and a mean of the points stood at in each
 half.
+
+A method that counts with the noise itself needs none of this: its last point is the result, unless
+a fresh value there says that it is far above that of the best point seen (`WeighedCourse`).
 """
 
 import math
 
 import jax
+import numpy as np
 
 from zosah_jax.faces.host.ask_tell import AskTell
 from zosah_jax.faces.host.program import WHOLE, Damping
@@ -26,7 +30,8 @@ _PLAIN = 10  # and above which a single value tells candidates apart
 _FOR_LOOKS = 0.05  # share of the budget
 _MOST_LOOKS = 8
 _DECAY = 3  # a mean is over about the last quarter of its steps
-NUM_CANDIDATES = 4
+_CANDIDATES = 4
+_FAR = 5  # standard deviations of a difference, beyond which a model's minimum is none
 
 
 class NoisyCourse:
@@ -48,7 +53,10 @@ class NoisyCourse:
         self._value = math.nan  # where the run stood before the last step
         self.means = (solver.params, solver.params)
         self.gain = math.nan
-        solver.noise = _LONG * noise
+        solver.noise = self._first_noise()
+
+    def _first_noise(self) -> float:
+        return _LONG * self._noise
 
     def damping(self, spent: int) -> Damping:
         """How much of the coming step is taken.
@@ -78,12 +86,53 @@ class NoisyCourse:
         """The points that may be the result; the last one comes first."""
         return [solver.params, solver.best_params, *self.means]
 
+    def winner(self, means: list[float], looks: int) -> int:
+        """Which of the candidates is the result, by the means of their fresh values."""
+        del looks
+        return int(np.nanargmin(means))
+
+    def num_kept(self) -> int:
+        """Values that are kept for the end."""
+        return _CANDIDATES * self.num_looks()
+
     def num_looks(self) -> int:
         """Fresh values of each candidate; one where a step's gain stands clear of the noise."""
         if self.gain > _PLAIN * self._noise:
             return 1
-        share = int(_FOR_LOOKS * self._budget / NUM_CANDIDATES)
+        share = int(_FOR_LOOKS * self._budget / _CANDIDATES)
         return max(1, min(_MOST_LOOKS, share))
+
+
+class WeighedCourse(NoisyCourse):
+    """That of a method that counts with the noise itself: steps are whole, lengths are its own."""
+
+    def _first_noise(self) -> float:
+        return self._noise
+
+    def damping(self, spent: int) -> Damping:
+        """None."""
+        del spent
+        return WHOLE
+
+    def go_on(self, solver: AskTell, spent: int) -> None:
+        """Nothing to do."""
+
+    def candidates(self, solver: AskTell) -> list[Params]:
+        """The last point, and the best."""
+        return [solver.params, solver.best_params]
+
+    def winner(self, means: list[float], looks: int) -> int:
+        """The last, unless it lies far above the best: its model knows more than a few values."""
+        error = self._noise * (2 / looks) ** 0.5
+        return int(not means[0] <= means[1] + _FAR * error) if np.isfinite(means[1]) else 0
+
+    def num_kept(self) -> int:
+        """A value of each."""
+        return 2
+
+    def num_looks(self) -> int:
+        """One."""
+        return 1
 
 
 def step_share(spent: int, budget: int) -> float:

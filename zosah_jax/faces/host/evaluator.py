@@ -14,7 +14,16 @@ from zosah_jax.pytree import Params
 
 
 class ObjectiveError(RuntimeError):
-    """The objective raised wherever it was asked; the message ends with its first traceback."""
+    """The objective raised wherever it was asked; the message ends with its first traceback.
+
+    Example:
+        >>> import numpy as np, zosah_jax
+        >>> try:
+        ...     zosah_jax.minimize(lambda x: 1 / 0, np.ones(2), budget=60, host=zosah_jax.Host())
+        ... except zosah_jax.host.ObjectiveError as error:
+        ...     print(str(error).splitlines()[-1])
+        ZeroDivisionError: division by zero
+    """
 
 
 class HostEvaluator:

@@ -15,7 +15,14 @@ from zosah_jax.pytree import Params, working_dtype
 
 
 class HostFunction:
-    """What `host_function` returns: params -> scalar, traceable, not differentiable."""
+    """What `host_function` returns: params -> scalar, traceable, not differentiable.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, numpy as np, zosah_jax.host
+        >>> f = zosah_jax.host.host_function(lambda x: float(np.sum(x**2)))
+        >>> print(jax.jit(f)(jnp.ones(3)), f.num_calls)
+        3.0 1
+    """
 
     def __init__(self, evaluator: HostEvaluator) -> None:
         self._evaluator = evaluator

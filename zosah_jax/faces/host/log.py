@@ -28,7 +28,22 @@ Purpose = Literal["noise", "batch", "last"]
 
 
 class ProblemMismatchError(ValueError):
-    """A log that belongs to another problem."""
+    """A log that belongs to another problem.
+
+    Example:
+        >>> import tempfile, numpy as np, zosah_jax
+        >>> def run(x0, folder):
+        ...     host = zosah_jax.Host(log=f"{folder}/values.jsonl")
+        ...     f = lambda x: float((x**2).sum())
+        ...     return zosah_jax.minimize(f, x0, budget=20, noise=0, host=host)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     _ = run(np.ones(2), folder)
+        ...     try:
+        ...         run(np.zeros(2), folder)
+        ...     except zosah_jax.host.ProblemMismatchError as error:
+        ...         print("Nothing was changed; give another path to begin anew." in str(error))
+        True
+    """
 
 
 class CallIndex(NamedTuple):

@@ -35,7 +35,15 @@ def num_workers(host: Host) -> int:
     """How many calls run side by side, as far as it is known."""
     if host.max_workers is not None:
         return host.max_workers
-    return getattr(host.executor, "_max_workers", None) or 1
+    return workers_of(host.executor) or 1
+
+
+def workers_of(executor: Executor | None) -> int | None:
+    """How many calls an executor runs side by side, if it says so; of Dask, threads there now."""
+    if executor is not None and _is_dask(executor):
+        client: Any = executor
+        return sum(client._client.nthreads().values()) or None
+    return getattr(executor, "_max_workers", None)
 
 
 def pool_of(fun: Callable[[Any], Any], host: Host) -> "Pool | None":
@@ -181,7 +189,7 @@ class _GivenPool(Pool):
     def _room(self, batch: int, timeout: float | None) -> int:
         if timeout is None:
             return batch
-        workers = getattr(self._executor, "_max_workers", None) or batch
+        workers = workers_of(self._executor) or batch
         return max(1, workers - self._num_hanging())
 
 

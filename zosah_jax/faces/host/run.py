@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
-from types import TracebackType
 from typing import Any
 
 import jax
@@ -14,7 +13,7 @@ from zosah_jax.bounds import bounds_of
 from zosah_jax.checks import typed_key
 from zosah_jax.drive import PATIENCE
 from zosah_jax.faces.host.ask_tell import AskTell
-from zosah_jax.faces.host.course import NUM_CANDIDATES, NoisyCourse
+from zosah_jax.faces.host.course import NoisyCourse, WeighedCourse
 from zosah_jax.faces.host.evaluator import HostEvaluator, ObjectiveError
 from zosah_jax.faces.host.fingerprint import fingerprint
 from zosah_jax.faces.host.log import EvaluationLog
@@ -23,7 +22,7 @@ from zosah_jax.faces.host.numbers import copied, in_dtype_of
 from zosah_jax.faces.host.program import WHOLE
 from zosah_jax.faces.host.settings import Host
 from zosah_jax.faces.jitted import check_budget
-from zosah_jax.faces.progress import Callback, Progress, says_stop
+from zosah_jax.faces.progress import Bar, Callback, Progress, says_stop
 from zosah_jax.method import Method
 from zosah_jax.methods import default_method
 from zosah_jax.pytree import Params, as_params
@@ -70,7 +69,7 @@ def run(
     with ExitStack() as stack:
         log = stack.enter_context(EvaluationLog(host.log, problem, budget))
         evaluator = stack.enter_context(HostEvaluator(fun, host, log))
-        bar = stack.enter_context(_Bar(budget, host.progress))
+        bar = stack.enter_context(Bar(budget, host.progress))
         users = evaluator.errors = np.geterr()
         stack.enter_context(np.errstate(all="ignore"))
         size = 0.0
@@ -82,7 +81,8 @@ def run(
             solver = AskTell(x0, chosen, post=post, bounds=bounds, key=key, noise=level)
         check_budget(budget - evaluator.num_calls, solver.num_points)
         evaluator.ndims = solver.method.value_ndims
-        course = NoisyCourse(solver, level, log.budget) if level else None
+        kind = WeighedCourse if solver.method.weighs_noise else NoisyCourse
+        course = kind(solver, level, log.budget) if level else None
         loop = _Run(solver, evaluator, course, budget, target, bar)
         while loop.goes_on():
             moved = loop.take_batch()
@@ -102,35 +102,6 @@ def _is_measured(solver: AskTell | None, budget: int) -> bool:
     return affords(budget) and fits and 0 in solver.method.value_ndims
 
 
-class _Bar:
-    """tqdm's bar over the budget, or nothing."""
-
-    def __init__(self, budget: int, shown: bool) -> None:
-        self._bar = None
-        if shown:
-            try:
-                from tqdm.auto import tqdm
-            except ImportError as error:
-                raise ImportError(
-                    "progress: wanted tqdm, which is not installed: pip install 'zosah_jax[tqdm]'."
-                ) from error
-            self._bar = tqdm(total=budget, unit="value")
-
-    def __enter__(self) -> "_Bar":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def show(self, spent: int, best: float) -> None:
-        if self._bar is not None:
-            self._bar.update(spent - self._bar.n)
-            self._bar.set_postfix_str(f"best {best:.6g}", refresh=False)
-
-
 class _Run:
     """A run between two batches."""
 
@@ -141,7 +112,7 @@ class _Run:
         course: NoisyCourse | None,
         budget: int,
         target: float | None,
-        bar: _Bar,
+        bar: Bar,
     ) -> None:
         self.solver, self.evaluator, self.course = solver, evaluator, course
         self.budget, self.target, self.bar = budget, target, bar
@@ -167,7 +138,7 @@ class _Run:
         """Values that are kept for the end: for the last point, or for several looked at again."""
         if self.course is None:
             return 0 if self.knows_value else 1
-        return NUM_CANDIDATES * self.course.num_looks() if self.batches else 1
+        return self.course.num_kept() if self.batches else 1
 
     def take_batch(self) -> bool:
         """Ask, answer, tell; whether the parameters moved."""
@@ -269,7 +240,7 @@ class _Run:
         seen = self._fresh(candidates, looks)
         best_params, best_value = solver.best_params, solver.best_value
         if len(candidates) > 1 and np.isfinite(seen).any():
-            winner = int(np.nanargmin(seen))
+            winner = course.winner(seen, looks)
             best_params, best_value = jax.tree.map(_widened, candidates[winner]), seen[winner]
         elif seen[0] < best_value:
             best_params, best_value = jax.tree.map(_widened, candidates[0]), seen[0]

@@ -12,6 +12,7 @@ from zosah_jax.method import Batch, Method, Outcome, Problem, Stage
 from zosah_jax.methods.quadratic_regression import steps
 from zosah_jax.methods.quadratic_regression.state import QuadraticRegressionState, num_kept
 from zosah_jax.methods.regression.points import everywhere, origin, probes_at, sides, unflattened
+from zosah_jax.methods.regression.start import one_side
 from zosah_jax.methods.regression.trust_region import Box
 from zosah_jax.pytree import Params, dimension, gather, widen, working_dtype
 
@@ -120,12 +121,12 @@ class QuadraticRegression(Method):
         return (
             _stage(_ask_start, lambda s, b, v, box: steps.begin(s, b.plan, v, box), moves=False),
             _stage(
-                _asked(steps.one_side),
+                _asked(lambda s, box: one_side(s.points[s.centre], s.unit, box)),
                 lambda s, b, v, box: steps.gathered(s, b.plan, v, box, last=False),
                 moves=False,
             ),
             _stage(
-                _asked(steps.other_side),
+                _asked(steps.other_points),
                 lambda s, b, v, box: steps.gathered(s, b.plan, v, box, last=True),
                 moves=True,
             ),

@@ -16,6 +16,7 @@ from zosah_jax.methods.quadratic_regression.state import (
 from zosah_jax.methods.regression.fit import Fit, fit, kernel
 from zosah_jax.methods.regression.minimum import lowest
 from zosah_jax.methods.regression.points import first_unit, present_scale
+from zosah_jax.methods.regression.start import other_side
 from zosah_jax.methods.regression.trust_region import Box
 
 # L in units: so long that the fit is a quadratic. Of problems of 6 to 12 parameters with L = 4, 30
@@ -106,29 +107,12 @@ def begin(
     )
 
 
-def one_side(state: QuadraticRegressionState, box: Box) -> jax.Array:
-    """Points that each move one coordinate by its unit, within the bounds, shape (d, d)."""
-    x = state.points[state.centre]
-    offset = jnp.where(x + state.unit <= box.upper, state.unit, -state.unit)
-    return jnp.clip(x[None] + jnp.diag(offset), box.lower[None], box.upper[None])
-
-
-def other_side(state: QuadraticRegressionState, box: Box) -> jax.Array:
-    """Twice as far where the first point of a coordinate was lower, else the other side of x0.
-
-    Args:
-        state: with x0 in entry 0 and the first points in the next d.
-        box: within which the points are; where they would not be, the other of the two is taken,
-            or half as far.
-    """
+def other_points(state: QuadraticRegressionState, box: Box) -> jax.Array:
+    """The second points, with x0 in entry 0 and the first in the next d."""
     d = len(state.unit)
     x, first = state.points[0], jnp.diagonal(state.points[1 : d + 1]) - state.points[0]
     lower = state.there[1 : d + 1] & (state.values[1 : d + 1] < state.value)
-    wanted = jnp.where(lower, 2, -1) * first
-    instead = jnp.where(lower, 0.5, 2) * first
-    fits = (x + wanted >= box.lower) & (x + wanted <= box.upper)
-    points = x[None] + jnp.diag(jnp.where(fits, wanted, instead))
-    return jnp.clip(points, box.lower[None], box.upper[None])
+    return other_side(x, first, lower, box)
 
 
 def gathered(

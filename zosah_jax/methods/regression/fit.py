@@ -74,13 +74,13 @@ def fit(
     covariance = kernel(z @ z.T / length**2)[0]
     scale = jnp.where(there, jax.lax.rsqrt(jnp.diag(covariance) + noise), 0)
     correlation = covariance * scale[:, None] * scale[None]
-    root = _cholesky(jnp.where(jnp.eye(number, dtype=bool), 1, correlation))
+    root = cholesky(jnp.where(jnp.eye(number, dtype=bool), 1, correlation))
     whitener = solve_triangular(root, jnp.diag(scale), lower=True)
     linear = whitener @ jnp.concatenate([jnp.ones((number, 1), dtype), z], axis=1)
     size = jnp.maximum(jnp.linalg.norm(linear, axis=0), tiny**0.5)
     # a ridge of its own rows, so that coordinates that never moved have slope 0
-    ridge = jnp.finfo(dtype).eps ** _JITTER * jnp.eye(d + 1, dtype=dtype)
-    explained, upper = jnp.linalg.qr(jnp.concatenate([linear / size[None], ridge]))
+    rows = [linear / size[None], ridge(d + 1, dtype)]
+    explained, upper = jnp.linalg.qr(jnp.concatenate(rows))
     explained = explained[:number]
     residuals = jax.lax.cond(
         jnp.any(missing),
@@ -104,7 +104,12 @@ def fit(
     )
 
 
-def _cholesky(correlation: jax.Array) -> jax.Array:
+def ridge(number: int, dtype: jax.typing.DTypeLike) -> jax.Array:
+    """Rows below those of a regression, so that what no row tells has coefficient 0."""
+    return jnp.finfo(dtype).eps ** _JITTER * jnp.eye(number, dtype=dtype)
+
+
+def cholesky(correlation: jax.Array) -> jax.Array:
     """Root of a correlation matrix, with as much on its diagonal as that takes."""
     dtype = correlation.dtype
     one = jnp.eye(len(correlation), dtype=dtype)

@@ -1,0 +1,171 @@
+"""Noisy regression: against its reference, at any scale, with bounds, and values that fail."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from reference_noisy_regression import Run
+
+from zosah_jax import AskTell, Host, Status, methods, minimize
+
+METHOD = methods.noisy_regression()
+
+
+def curved(x):
+    return float(np.sum(np.cosh(x - [1.0, -0.5, 2.0])) + (x[0] * x[1] - x[2]) ** 2)
+
+
+def valley(x):
+    return float(100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2)
+
+
+def noisy(fun, noise, seed=0):
+    rng = np.random.default_rng(seed)
+    return lambda x: fun(np.asarray(x)) + noise * rng.normal()
+
+
+CASES = {
+    "free": (curved, np.array([0.5, 0.3, -1.0]), None),
+    "valley": (valley, np.array([-1.2, 1.0]), None),
+    "bounds": (
+        curved,
+        np.array([0.5, 0.3, 1.0]),
+        (np.array([0.0, -0.2, -2.0]), np.array([4.0, 1.0, 1.5])),
+    ),
+}
+
+
+@pytest.mark.parametrize("noise", [1e-3, 0.3])
+@pytest.mark.parametrize("case", CASES)
+def test_a_run_is_that_of_the_reference(case, noise):
+    fun, x0, bounds = CASES[case]
+    fun = noisy(fun, noise)
+    solver = AskTell(x0, METHOD, bounds=bounds, noise=noise)
+    points, values = [], []
+    for _ in range(3):
+        asked = solver.ask()
+        told = [fun(x) for x in asked]
+        solver.tell(told)
+        points, values = points + asked, values + told
+    ends = (-np.inf, np.inf) if bounds is None else bounds
+    reference = Run(points, values, noise, *ends)
+    for _ in range(6):
+        state = jax.tree.map(np.asarray, solver.method_state()._replace(key=0))
+        place = state.centre + state.unit * (state.metric @ state.step)
+        wanted = reference.centre + reference.unit * (reference.metric @ reference.step)
+        np.testing.assert_allclose(place, wanted, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(state.reach, reference.reach, rtol=1e-4)
+        np.testing.assert_allclose(state.spread, reference.s, rtol=1e-4)
+        np.testing.assert_allclose(state.decrease, reference.decrease, rtol=1e-3, atol=1e-9)
+        asked = solver.ask()
+        far = np.linalg.norm(reference.z(np.array(asked)) - reference.step, axis=1)
+        assert np.all(far <= reference.reach * (1 + 1e-6))
+        told = [fun(x) for x in asked]
+        solver.tell(told)
+        reference.tell(asked, told)
+
+
+# --- what it finds --------------------------------------------------------------------------------
+
+
+def gap(fun, lowest, x0, noise, budget, seed=0, **options):
+    host = Host()
+    result = minimize(
+        noisy(fun, noise, seed), x0, budget=budget, noise=noise, host=host, key=seed, **options
+    )
+    assert result.num_evaluations <= budget
+    return fun(result.params) - lowest
+
+
+def test_many_noisy_values_tell_more_than_one():
+    q = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))[0]
+    h = (q * np.logspace(0, 2, 4)) @ q.T
+
+    def fun(x):
+        return (x - 2) @ h @ (x - 2) / 2
+
+    gaps = [gap(fun, 0.0, np.ones(4), 1.0, 200, seed) for seed in range(3)]
+    assert np.median(gaps) < 0.15  # of a noise of 1: 14 unknowns, some 190 values
+
+
+@pytest.mark.parametrize("f", [1e-9, 1e9])
+@pytest.mark.parametrize("x", [1e-6, 1e6])
+def test_units_of_f_and_x_change_nothing(f, x):
+    start = np.array([-1.2, 1.0])
+    plain = minimize(noisy(valley, 0.1), start, budget=60, noise=0.1, host=Host())
+    same = noisy(valley, 0.1)
+    scaled = minimize(lambda y: f * same(y / x), x * start, budget=60, noise=0.1 * f, host=Host())
+    np.testing.assert_allclose(scaled.params / x, plain.params, rtol=0.02)
+
+
+def test_it_is_the_default_under_noise_and_keeps_to_the_bounds():
+    bounds = (np.array([0.0, -0.2, -2.0]), np.array([np.inf, 1.0, 1.5]))
+    seen = []
+
+    def fun(x):
+        seen.append(x)
+        return curved(x)
+
+    result = minimize(
+        noisy(fun, 0.01),
+        np.array([0.5, 0.3, 1.0]),
+        budget=90,
+        bounds=bounds,
+        noise=0.01,
+        host=Host(),
+    )
+    assert type(result.state).__name__ == "NoisyRegressionState"
+    assert all(np.all((bounds[0] <= x) & (x <= bounds[1])) for x in seen)
+    exact = minimize(curved, np.array([0.5, 0.3, 1.0]), budget=200, bounds=bounds, host=Host())
+    assert curved(result.params) < exact.value + 0.02
+
+
+def test_values_that_fail_or_are_absurd_cost_little():
+    def fails(x):
+        if x[2] > 2.4:
+            raise FloatingPointError
+        return 1e300 if x[0] > 1.9 else curved(x)
+
+    x0 = np.array([0.5, 0.3, -1.0])
+    result = minimize(noisy(fails, 0.05), x0, budget=150, noise=0.05, host=Host())
+    assert curved(result.params) < minimize(curved, x0, budget=200, host=Host()).value + 0.1
+
+
+def test_a_cliff_beside_the_minimum_is_not_handed_back():
+    def cliff(x):
+        return float((x[0] - 1) ** 2 + (x[1] - 1) ** 2 + 1e4 * (x[0] < 1))
+
+    x0 = np.array([3.0, -2.0])
+    for seed in range(3):
+        assert gap(cliff, 0.0, x0, 0.1, 100, seed) < 5
+
+
+# --- faces ----------------------------------------------------------------------------------------
+
+
+def test_traced_it_hands_back_the_minimum_of_its_model(x64):
+    def fun(x):
+        noise = jax.random.normal(jax.random.key(jnp.int32(1e6 * x[0])), ())
+        return jnp.sum((x - 3.0) ** 2) + 0.3 * noise
+
+    result = minimize(fun, jnp.ones(2), budget=80, noise=0.3)
+    np.testing.assert_allclose(result.params, 3, atol=0.3)
+    assert result.status is Status.BUDGET_SPENT
+    np.testing.assert_allclose(result.params, result.last_params)
+    assert abs(result.value) < 0.3  # the least of the values is at about -0.6
+
+
+def test_several_points_at_a_time():
+    solver = AskTell(np.array([-1.2, 1.0]), methods.noisy_regression(num_points=5), noise=0.1)
+    sizes = []
+    for _ in range(5):
+        points = solver.ask()
+        sizes.append(len(points))
+        solver.tell([valley(x) for x in points])
+    assert sizes == [1, 2, 2, 5, 5]
+
+
+@pytest.mark.parametrize("num_points", [0, 1.5, True])
+def test_bad_options(num_points):
+    with pytest.raises((TypeError, ValueError), match="num_points"):
+        methods.noisy_regression(num_points=num_points)

@@ -1,0 +1,50 @@
+"""What a run that is driven from outside knows."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from zosah_jax.pytree import Params
+
+
+class AskTellState(NamedTuple):
+    """All that an `AskTell` knows: a pytree of NumPy arrays, to be kept, sent and set again.
+
+    Attributes:
+        params: where the run stands.
+        method: the method's state, typed keys as their data.
+        after: state of the schedule and of `post`.
+        stage: number of the method's stage that is asked or told next.
+        asked: whether its points were asked and are still to be told.
+        step: moves taken.
+        num_evaluations: values told, missing ones included.
+        best_params: the point with the smallest value told.
+        best_value: that value; inf before there is one.
+        value: value where the run stood at the last batch; NaN where it is not known.
+        num_missing: values of the last batch that were missing.
+        value_size: how many numbers a value is; 0: a scalar, -1: not known yet.
+
+    Example:
+        >>> import pickle, numpy as np, zosah_jax
+        >>> solver = zosah_jax.AskTell(np.ones(2), zosah_jax.methods.rspg())
+        >>> points = solver.ask()
+        >>> kept = pickle.dumps(solver.state)  # between the two moves, or at any other time
+        >>> later = zosah_jax.AskTell(np.ones(2), zosah_jax.methods.rspg())
+        >>> later.state = pickle.loads(kept)
+        >>> later.tell([float((x**2).sum()) for x in points])
+        >>> later.state.step, later.state.num_evaluations
+        (array(1), array(2))
+    """
+
+    params: Params
+    method: Any
+    after: Any
+    stage: np.ndarray
+    asked: np.ndarray
+    step: np.ndarray
+    num_evaluations: np.ndarray
+    best_params: Params
+    best_value: np.ndarray
+    value: np.ndarray
+    num_missing: np.ndarray
+    value_size: np.ndarray

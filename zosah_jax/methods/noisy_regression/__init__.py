@@ -1,0 +1,1 @@
+"""One regression over noisy values, in the metric of its own Hessian."""
