@@ -13,7 +13,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import zosah_jax
@@ -293,6 +296,45 @@ def test_the_log_has_the_keys_of_its_page_and_each_line_is_json(tmp_path):
     assert len(calls) == len(lines)
     assert calls["value"].isna().sum() == sum(line["value"] is None for line in lines) > 0
     assert calls["at"].str[0].value_counts()["batch"] == len(lines)
+
+
+def raised(run) -> str:
+    try:
+        run()
+    except Exception as error:
+        return str(error)
+    raise AssertionError("nothing was raised")
+
+
+def test_the_library_says_what_the_page_of_errors_lists():
+    """Each row of the table that is words of an error, by what raises it."""
+    page = (ROOT / "docs" / "how-to" / "errors.md").read_text()
+    table = page[page.index("| error |") :].split("\n\n")[0]
+    listed = re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE)
+    minimize, x = zosah_jax.minimize, jnp.ones(2)
+    host = zosah_jax.Host(max_workers=1)
+    chain = optax.chain(zosah_jax.zosah(1.0), optax.trace(0.9))
+    bowl = lambda x: jnp.sum(x**2)  # noqa: E731
+    mesh = jax.make_mesh((1,), ("probes",))
+    ways = [
+        lambda: minimize(lambda x: float(x[0]), x, budget=40),
+        lambda: minimize(bowl, x, zosah_jax.zosah(1.0), budget=3),
+        lambda: minimize(bowl, x, budget=40, bounds=(2, 3)),
+        lambda: minimize(bowl, jnp.ones(1), zosah_jax.zosah(1.0), budget=40),
+        lambda: minimize(bowl, jnp.ones(2, int), budget=40),
+        lambda: minimize(bowl, x, chain, budget=40),
+        lambda: zosah_jax.least_squares(bowl, x, budget=40),
+        lambda: minimize(lambda x: 0.0, np.ones(2), budget=40, host=host),
+        lambda: zosah_jax.AskTell(np.ones(2)).tell([1.0]),
+        lambda: zosah_jax.sharded(mesh),
+        lambda: jax.jit(lambda x: minimize(bowl, x, budget=40, progress=True))(x),
+    ]
+    said = [raised(way) for way in ways]
+    elsewhere = ("max_workers: got worker processes", "log: ... is being written")  # its own tests
+    for words in listed:
+        if not words.startswith(elsewhere):
+            pattern = ".*".join(re.escape(part) for part in words.split("..."))
+            assert any(re.match(pattern, message) for message in said), words
 
 
 def test_the_method_of_the_page_sits_in_every_face(tmp_path):

@@ -64,8 +64,9 @@ def minimize(
         method: a method (`zosah_jax.methods.zosah()`) or its optax form (`zosah_jax.zosah(0.5)`,
             whose learning rate and evaluator are taken over). None, where values have no noise: up
             to 12 parameters, and with bounds up to 256, `quadratic_regression()`, else up to 256
-            `zopqn()`, this library's own solvers; in all other cases `zosah()`. (Noise that was
-            measured counts above 1e-6 of the values: below, it is a simulator's tolerance.)
+            `zopqn()`; under noise up to 256 `noisy_regression()`: this library's own solvers. In all
+            other cases `zosah()`. (Noise that was measured counts above 1e-6 of the values: below,
+            it is a simulator's tolerance.)
         budget: most values of `fun` to spend, an int; all are counted, whatever they are for.
         target: stop at a value of at most this.
         bounds: (lower, upper), each a number or a pytree like `x0`: no point outside is asked or
@@ -73,6 +74,7 @@ def minimize(
         noise: standard deviation of the noise of a value. None: a traced function is taken to be as
             exact as its dtype; the noise of a Python function is measured at `x0` by 7 or 14
             values, where 14 are less than a twentieth of the budget ("estimate"). Under noise, the
+            minimum of the model is the result of methods that have one for noise; of others, the
             host keeps a twentieth of the budget to look again at the points that may be the best,
             and damps steps as the budget is spent.
         key: int or typed key that replaces the method's own; None keeps that.
@@ -86,7 +88,7 @@ def minimize(
             the budget, and is not to be had under `jit` or `vmap`.
 
     Returns:
-        A `Result`; `params` and `value` are the best that were found.
+        A `Result`; `params` and `value` are the best that were found (under noise, see there).
 
     Raises:
         ValueError: the budget is below what a first batch takes, `x0` is outside the bounds, the
