@@ -51,6 +51,18 @@ def exact_problem(params: Params) -> Problem:
     return Problem(None, jnp.zeros((), working_dtype(params)))
 
 
+class Known(NamedTuple):
+    """Values that are there before a run begins; all finite.
+
+    Attributes:
+        points: coordinates in one vector each, in the order of `jax.tree.leaves`, shape (n, d).
+        values: at them, shape (n,).
+    """
+
+    points: Any
+    values: Any
+
+
 class Batch(NamedTuple):
     """What a stage asks.
 
@@ -174,6 +186,21 @@ class Method(ABC):
         """Number of the stage that comes next, int32 scalar."""
         del state
         return jnp.zeros((), jnp.int32)
+
+    def informed(self, state: State, params: Params, problem: Problem, known: Known) -> State:
+        """The first state of a run whose user has values already.
+
+        A method that keeps points takes them up. Any other begins at the best of them, and that is
+        all.
+
+        Args:
+            state: of `init`.
+            params: the best of the points.
+            problem: what is known of the objective beside them.
+            known: the values.
+        """
+        del params, problem, known
+        return state
 
     def position(self, state: State) -> tuple[Params, jax.Array] | None:
         """Where a method that owns its x stands, in float32 or wider, and the value there.

@@ -1,4 +1,4 @@
-"""SciPy's minimisers and pycma's CMA-ES, each wrapped once: every value is counted."""
+"""SciPy's minimisers, NLopt's, CMA-ES and Py-BOBYQA, each wrapped once: every value is counted."""
 
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -11,6 +11,8 @@ from experiments.common.curves import Curve
 
 ENDLESS = 10**9
 """A limit that no run meets before its budget."""
+RAISED = (ValueError, ArithmeticError, np.linalg.LinAlgError, AssertionError, RuntimeError)
+"""What solvers raise where values are not finite, or too flat for them."""
 
 
 class Over(Exception):
@@ -61,13 +63,17 @@ class Counted:
 
 def run_scipy(
     fun: Callable[[Any], float], x0: np.ndarray, method: str, bounds: Any = None, **options: Any
-) -> None:
+) -> np.ndarray | None:
     """A run of `scipy.optimize.minimize` from values alone, until it converges or cannot go on.
 
     Gradients, where the method wants them, are SciPy's forward differences; their values count.
+
+    Returns:
+        Its result, if it could go on.
     """
     with np.errstate(all="ignore"), suppress(np.linalg.LinAlgError, ArithmeticError):
-        scipy.optimize.minimize(fun, x0, method=method, bounds=bounds, options=options)
+        return scipy.optimize.minimize(fun, x0, method=method, bounds=bounds, options=options).x
+    return None
 
 
 def run_cma(
@@ -100,6 +106,85 @@ def run_cma(
         points = strategy.ask()
         strategy.tell(points, ask_all(points))
     return strategy.popsize
+
+
+def spread_of(x0: np.ndarray) -> float:
+    """A first standard deviation of CMA-ES that is known from the start alone."""
+    return 0.3 * (float(np.sqrt(np.mean(x0**2))) or 1.0)
+
+
+def cma_bounds(bounds: tuple[np.ndarray, np.ndarray] | None) -> dict[str, Any]:
+    """Bounds, infinite where there is none, as pycma's option."""
+    if bounds is None:
+        return {}
+    sides = [[float(side) if np.isfinite(side) else None for side in of] for of in bounds]
+    return {"bounds": sides}
+
+
+def run_nlopt(
+    fun: Callable[[np.ndarray], float],
+    x0: np.ndarray,
+    algorithm: str,
+    lower: np.ndarray,
+    upper: np.ndarray,
+    xtol_rel: float = 0.0,
+) -> np.ndarray | None:
+    """A run of a method of NLopt's, until it converges, cannot go on, or `fun` is `Over`.
+
+    Args:
+        fun: objective.
+        x0: where to start.
+        algorithm: NLopt's name, as "LN_BOBYQA".
+        lower: bounds; infinite where there is none.
+        upper: the same.
+        xtol_rel: tolerance of x; NLopt's default is none.
+
+    Returns:
+        Its result, if it ended of itself.
+    """
+    import nlopt
+
+    def asked(x: np.ndarray, _: np.ndarray) -> float:
+        try:
+            return fun(x)
+        except Over:
+            raise nlopt.ForcedStop from None
+
+    solver = nlopt.opt(getattr(nlopt, algorithm), len(x0))
+    solver.set_lower_bounds(lower)
+    solver.set_upper_bounds(upper)
+    solver.set_min_objective(asked)
+    solver.set_xtol_rel(xtol_rel)
+    with suppress(nlopt.ForcedStop, nlopt.RoundoffLimited):
+        return solver.optimize(x0)
+    return None
+
+
+def run_pybobyqa(
+    fun: Callable[[np.ndarray], float],
+    x0: np.ndarray,
+    bounds: tuple[np.ndarray, np.ndarray] | None = None,
+    **options: Any,
+) -> np.ndarray | None:
+    """A run of Py-BOBYQA, its first radius such that it fits into the box.
+
+    Args:
+        fun: objective.
+        x0: where to start.
+        bounds: lower and upper; infinite where there is none.
+        **options: Py-BOBYQA's.
+
+    Returns:
+        Its result, if it has one.
+    """
+    import pybobyqa
+
+    if bounds is not None:
+        widest = 0.49 * float(np.min(bounds[1] - bounds[0]))  # it refuses more
+        usual = 0.1 * max(float(np.max(np.abs(x0))), 1.0)
+        options["bounds"] = tuple(np.clip(bounds, -1e20, 1e20))
+        options["rhobeg"] = min(usual, widest)
+    return pybobyqa.solve(fun, x0, do_logging=False, **options).x
 
 
 def scipy_curve(

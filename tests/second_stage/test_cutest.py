@@ -11,9 +11,9 @@ import pytest
 
 from experiments import experiment
 from experiments.benchmarks.cutest import experiment as cutest
-from experiments.benchmarks.cutest.problems import flat
 from experiments.benchmarks.cutest.solvers import OURS, SHORT, SOLVERS, chosen, run
 from experiments.common import records
+from experiments.common.cutest_problems import flat
 from experiments.common.errors import InputError
 
 FREE = SimpleNamespace(

@@ -22,7 +22,7 @@ from zosah_jax.faces.compiling import is_little_work, quick_options
 from zosah_jax.faces.live import called_back, show, watched
 from zosah_jax.faces.progress import Callback
 from zosah_jax.faces.transformation import as_count
-from zosah_jax.method import Method, Problem, Stage, values_per_stage, without_key
+from zosah_jax.method import Known, Method, Problem, Stage, values_per_stage, without_key
 from zosah_jax.pytree import Params, widen, working_dtype
 from zosah_jax.result import History, Result, Status, is_success
 from zosah_jax.switch import switch
@@ -64,6 +64,7 @@ class Inputs(NamedTuple):
         target: the run ends at a value of at most this; -inf for none.
         problem: what is known of the objective.
         ticket: number of what watches the run, uint32.
+        known: values that are there already, or None.
     """
 
     x0: Params
@@ -73,6 +74,7 @@ class Inputs(NamedTuple):
     target: jax.Array
     problem: Problem
     ticket: jax.Array
+    known: Known | None
 
 
 class _Run(NamedTuple):
@@ -178,7 +180,10 @@ def _loop(plan: Plan, sizes: tuple[int, ...], objective: Objective, inputs: Inpu
     stages = method.stages(x0)
     moves = [stage.moves for stage in stages]
     costs = jnp.asarray(sizes, jnp.uint32)
-    state = method.init(x0, inputs.key)
+    state, least = method.init(x0, inputs.key), jnp.full((), jnp.inf, dtype)
+    if inputs.known is not None:
+        state = method.informed(state, x0, inputs.problem, inputs.known)
+        least = jnp.min(inputs.known.values)
     knows_value = plan.whole_steps and method.position(state) is not None
     kept = np.uint32(0 if knows_value else 1)  # for the last point
     run = _Run(
@@ -186,7 +191,7 @@ def _loop(plan: Plan, sizes: tuple[int, ...], objective: Objective, inputs: Inpu
         state=state,
         after=after.init(x0),
         best_params=widen(x0),
-        best_value=jnp.full((), jnp.inf, dtype),
+        best_value=least,
         num_evaluations=jnp.zeros((), jnp.uint32),
         history=_blank_history(dtype),
         steps=jnp.zeros((), jnp.int32),

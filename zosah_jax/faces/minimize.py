@@ -18,6 +18,7 @@ from zosah_jax.evaluate.automatic import automatic
 from zosah_jax.faces import jitted
 from zosah_jax.faces.host import run as host_run
 from zosah_jax.faces.host.settings import Host
+from zosah_jax.faces.known import known_of
 from zosah_jax.faces.progress import Callback, check_callback, check_progress
 from zosah_jax.faces.transformation import taken_apart
 from zosah_jax.method import Method, Problem
@@ -46,6 +47,7 @@ def minimize(
     post: optax.GradientTransformation | None = None,
     host: Host | None = None,
     progress: bool = False,
+    evaluations: Any = None,
 ) -> Result:
     """Minimise a function from at most `budget` of its values.
 
@@ -86,6 +88,9 @@ def minimize(
         host: how a Python function is called: workers, retries, a log. None: `fun` is traced.
         progress: whether to show a bar (tqdm). That of a traced run moves on at every hundredth of
             the budget, and is not to be had under `jit` or `vmap`.
+        evaluations: pairs (x, f) of values that are there already, which count as none: x like
+            `x0`. The run begins at the best of them, and methods that keep points (this library's
+            regressions) take them up; 2 d + 1 spare `quadratic_regression` its first points.
 
     Returns:
         A `Result`; `params` and `value` are the best that were found (under noise, see there).
@@ -136,7 +141,8 @@ def minimize(
             raise TypeError(f"host: got {type(host).__name__}, wanted a zosah_jax.Host or None.")
         return host_run.run(
             fun, x0, method, budget=int(budget), target=target, bounds=bounds, noise=noise, key=key,
-            callback=callback, post=post, host=replace(host, progress=host.progress or progress),
+            callback=callback, post=post, evaluations=evaluations,
+            host=replace(host, progress=host.progress or progress),
         )  # fmt: skip
     if noise == "estimate":
         raise ValueError(
@@ -144,8 +150,9 @@ def minimize(
             "function's is measured: host=zosah_jax.Host())."
         )
     return _traced(
-        fun, x0, method, int(budget), target, bounds, noise, key, callback, post, progress
-    )
+        fun, x0, method, int(budget), target, bounds, noise, key, callback, post, progress,
+        evaluations,
+    )  # fmt: skip
 
 
 def cannot_be_traced(error: Exception) -> TypeError:
@@ -177,6 +184,7 @@ def _traced(
     callback: Callback | None,
     post: optax.GradientTransformation | None,
     progress: bool,
+    evaluations: Any,
 ) -> Result:
     if budget >= 2**32:
         raise ValueError(f"budget: got {budget}, wanted less than 2**32.")
@@ -186,6 +194,7 @@ def _traced(
         rate, evaluator = 1.0, automatic()
     else:
         method, rate, evaluator = taken_apart(method)
+    x0, known = known_of(evaluations, x0, bounds)
     box = bounds_of(bounds, x0)
     x0 = jax.tree.map(jnp.asarray, x0)
     dtype = working_dtype(x0)
@@ -202,6 +211,7 @@ def _traced(
             box, jnp.asarray(0.0 if noise is None else noise, dtype), _value_shape(fun, method, x0)
         ),
         ticket=jnp.zeros((), jnp.uint32),
+        known=None if known is None else jax.tree.map(jnp.asarray, known),
     )
     try:
         return jitted.run(fun, plan, inputs, budget, target is not None, callback)

@@ -10,9 +10,9 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from experiments import experiment
-from experiments.benchmarks.cutest.problems import Problem, in_float64, problems
 from experiments.benchmarks.cutest.solvers import DEFAULT, OURS, SOLVERS, Run, chosen, run
 from experiments.common import records, style, table
+from experiments.common.cutest_problems import GROUPS, Problem, group, in_float64, problems
 from experiments.common.errors import InputError
 
 
@@ -148,24 +148,6 @@ def _taken(name: str, config: Config, kept: Found | None) -> Found | None:
 
 
 # --- what it comes to -----------------------------------------------------------------------------
-
-GROUPS = {
-    "unconstrained_small": ("unconstrained", 1, 5, "unconstrained, d ≤ 5"),
-    "unconstrained_large": ("unconstrained", 6, 50, "unconstrained, d = 6 - 50"),
-    "bounded_small": ("bounded", 1, 5, "bounded, d ≤ 5"),
-    "bounded_large": ("bounded", 6, 50, "bounded, d = 6 - 50"),
-}
-"""Groups of problems: kind, fewest and most free parameters, title."""
-
-
-def group(results: Found, key: str) -> list[Found]:
-    """The problems of a group."""
-    kind, least, most, _ = GROUPS[key]
-    return [
-        one
-        for one in results["problems"]
-        if one["kind"] == kind and least <= one["dimension"] <= most
-    ]
 
 
 def rows_of(results: Found, solver: str, problems: list[Found]) -> list[tuple[Found, list[Any]]]:

@@ -2,14 +2,24 @@
 
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.benchmarks.cutest.problems import Problem
-from experiments.common.solvers import ENDLESS, Counted, Over, run_cma, run_scipy
+from experiments.common.cutest_problems import Problem
+from experiments.common.solvers import (
+    ENDLESS,
+    RAISED,
+    Counted,
+    Over,
+    cma_bounds,
+    run_cma,
+    run_nlopt,
+    run_pybobyqa,
+    run_scipy,
+    spread_of,
+)
 from zosah_jax import AskTell
 from zosah_jax.methods import METHODS
 
@@ -78,46 +88,18 @@ def _scipy(
 
 
 def _nlopt(algorithm: str, counted: Counted, problem: Problem, budget: int) -> None:
-    import nlopt
-
-    def fun(x: np.ndarray, _: np.ndarray) -> float:
-        try:
-            return counted(x)
-        except Over:
-            raise nlopt.ForcedStop from None
-
-    solver = nlopt.opt(getattr(nlopt, algorithm), problem.dimension)
-    solver.set_lower_bounds(problem.lower)
-    solver.set_upper_bounds(problem.upper)
-    solver.set_min_objective(fun)
-    solver.set_xtol_rel(1e-14)
-    with suppress(nlopt.ForcedStop, nlopt.RoundoffLimited):
-        solver.optimize(problem.x0)
+    run_nlopt(counted, problem.x0, algorithm, problem.lower, problem.upper, xtol_rel=1e-14)
 
 
 def _cma(counted: Counted, problem: Problem, budget: int) -> None:
-    spread = 0.3 * (float(np.sqrt(np.mean(problem.x0**2))) or 1.0)
     options: dict[str, Any] = {"tolfun": 0, "tolx": 1e-15, "tolfunhist": 0}
-    if problem.bounds is not None:
-        options["bounds"] = [
-            [float(side) if np.isfinite(side) else None for side in sides]
-            for sides in problem.bounds
-        ]
-    run_cma(counted.all, problem.x0, spread, _CMA_SEED, **options)
+    options |= cma_bounds(problem.bounds)
+    run_cma(counted.all, problem.x0, spread_of(problem.x0), _CMA_SEED, **options)
 
 
 def _pybobyqa(counted: Counted, problem: Problem, budget: int) -> None:
-    import pybobyqa
-
-    options: dict[str, Any] = {}
-    if problem.bounds is not None:
-        options["bounds"] = tuple(np.clip(problem.bounds, -1e20, 1e20))
-        widest = 0.49 * float(np.min(problem.upper - problem.lower))  # it refuses more
-        usual = 0.1 * max(float(np.max(np.abs(problem.x0))), 1.0)
-        options["rhobeg"] = min(usual, widest)
-    options["user_params"] = {"slow.max_slow_iters": ENDLESS}
-    options |= {"maxfun": budget, "rhoend": 1e-13, "do_logging": False}
-    pybobyqa.solve(counted, problem.x0, **options)
+    options: dict[str, Any] = {"user_params": {"slow.max_slow_iters": ENDLESS}, "rhoend": 1e-13}
+    run_pybobyqa(counted, problem.x0, problem.bounds, maxfun=budget, **options)
 
 
 # --- all ------------------------------------------------------------------------------------------
@@ -143,9 +125,6 @@ SOLVERS: dict[str, Solver] = {
     "Py-BOBYQA": Solver(_pybobyqa, largest=12),
 }
 """All by name, each with tolerances that do not stop it early."""
-
-_ERRORS = (ValueError, ArithmeticError, np.linalg.LinAlgError, AssertionError, RuntimeError)
-"""What solvers raise where values are not finite, or too flat for them."""
 
 
 class Run(NamedTuple):
@@ -183,7 +162,7 @@ def run(name: str, problem: Problem, budget: int) -> Run | None:
             solver.solve(counted, problem, most)
         except Over:
             pass
-        except _ERRORS as raised:
+        except RAISED as raised:
             error = f"{type(raised).__name__}: {raised}".splitlines()[0][:80]
     values = np.array(counted.values, float)
     values = np.where(np.isfinite(values), values, np.inf)

@@ -15,6 +15,7 @@ from zosah_jax.drive import After
 from zosah_jax.faces.host.numbers import as_value, copied, in_dtype_of
 from zosah_jax.faces.host.program import WHOLE, Damping, Told, program_of
 from zosah_jax.faces.host.state import AskTellState
+from zosah_jax.faces.known import known_of
 from zosah_jax.faces.transformation import taken_apart
 from zosah_jax.method import Batch, Method, Problem
 from zosah_jax.methods import default_method
@@ -41,6 +42,7 @@ class AskTell:
         key: int or typed key that replaces the method's own; None keeps that.
         noise: standard deviation of the noise of a value; methods that choose their own lengths
             choose them by it. 0: rounding alone. May be set again as an attribute.
+        evaluations: pairs (x, f) of values that are there already, as in `minimize`.
 
     Attributes:
         x0: as given, NumPy arrays.
@@ -76,10 +78,12 @@ class AskTell:
         bounds: Any = None,
         key: Any = None,
         noise: float = 0.0,
+        evaluations: Any = None,
     ) -> None:
         with np.errstate(all="ignore"):  # longdoubles may be beyond float64
             x0 = as_params(x0)
         _check(post, noise)
+        x0, known = known_of(evaluations, x0, bounds)
         self._context = in_dtype_of(x0)
         self.x0 = copied(x0)
         with self._context():
@@ -99,12 +103,15 @@ class AskTell:
             self.key = typed_key(self.method.key if key is None else key)
             self._program = program_of(self.method, after, start, self.bounds)
             self._params = start
-            self._state, self._after, stage = self._program.begin(start, self.key)
+            self._ndims = self.method.value_ndims
+            self._value_size = 0 if self._ndims == (0,) else _UNKNOWN
+            self._level = jnp.asarray(noise, self._dtype)
+            begun = self._program.begin(start, self.key, self._problem(), known)
+            self._state, self._after, stage = begun
             self._stage = int(stage)
             self._best_params = copied(widen(start))
-        self._ndims = self.method.value_ndims
-        self._value_size = 0 if self._ndims == (0,) else _UNKNOWN
-        self._best_value, self._value = math.inf, math.nan
+        self._best_value = math.inf if known is None else float(known.values.min())
+        self._value = math.nan
         self._step = self._num_evaluations = self._num_missing = 0
         self.noise = float(noise)
         self.converged = self._asked = False

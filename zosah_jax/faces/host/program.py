@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from zosah_jax.bounds import Bounds
 from zosah_jax.drive import After, points_of, updates_of
 from zosah_jax.faces.compiling import quick_options
-from zosah_jax.method import Batch, Method, Problem, values_per_stage, without_key
+from zosah_jax.method import Batch, Known, Method, Problem, values_per_stage, without_key
 from zosah_jax.pytree import Params, working_dtype
 
 _KEPT = 32  # compiled methods that are kept, the least recently used leave first
@@ -50,7 +50,8 @@ class Program(NamedTuple):
     """A method, compiled: two functions a stage.
 
     Attributes:
-        begin: (params, key) -> the method's state, that of what comes after, the first stage.
+        begin: (params, key, problem, known or None) -> the method's state, that of what comes
+            after, the first stage.
         asks: of each stage, (state, params, problem) -> the batch and its points.
         tells: of each stage, see `_tell`.
         sizes: number of points of each stage.
@@ -82,8 +83,12 @@ def _program(
     params, bounds = jax.tree.unflatten(treedef, leaves)
     problem = Problem(bounds, jax.ShapeDtypeStruct((), working_dtype(params)))  # type: ignore[arg-type]
 
-    def begin(params: Params, key: jax.Array) -> tuple[Any, Any, jax.Array]:
+    def begin(
+        params: Params, key: jax.Array, problem: Problem, known: Known | None
+    ) -> tuple[Any, Any, jax.Array]:
         state = method.init(params, key)
+        if known is not None:
+            state = method.informed(state, params, problem, known)
         return state, after.init(params), method.next_stage(state)
 
     moves = tuple(stage.moves for stage in method.stages(params))

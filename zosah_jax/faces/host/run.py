@@ -22,6 +22,7 @@ from zosah_jax.faces.host.numbers import copied, in_dtype_of
 from zosah_jax.faces.host.program import WHOLE
 from zosah_jax.faces.host.settings import Host
 from zosah_jax.faces.jitted import check_budget
+from zosah_jax.faces.known import known_of, listed
 from zosah_jax.faces.progress import Bar, Callback, Progress, says_stop
 from zosah_jax.method import Method
 from zosah_jax.methods import default_method
@@ -45,14 +46,20 @@ def run(
     key: Any,
     callback: Callback | None,
     post: optax.GradientTransformation | None,
+    evaluations: Any,
     host: Host,
 ) -> Result:
     """Minimise a Python function; see `minimize`, whose arguments these are."""
     x0 = as_params(x0)
+    evaluations = listed(evaluations)
+    if evaluations and host.log is not None:
+        raise ValueError("evaluations: got some beside a log, which keeps its own; wanted none.")
+    given_x0, (x0, _) = x0, known_of(evaluations, x0, bounds)
     given = None if noise is None or isinstance(noise, str) else float(noise)
     level, solver = given or 0.0, None
+    rest: Any = {"post": post, "bounds": bounds, "key": key, "evaluations": evaluations}
     if method is not None or given is not None:
-        solver = AskTell(x0, method, post=post, bounds=bounds, key=key, noise=level)
+        solver = AskTell(given_x0, method, noise=level, **rest)
         check_budget(budget, solver.num_points)
     with in_dtype_of(x0)():
         x0 = copied(x0)
@@ -78,7 +85,7 @@ def run(
         if solver is None:
             noisy = level > TOLERANCE * size
             chosen = default_method(x0, noisy=noisy, bounded=bounds is not None)
-            solver = AskTell(x0, chosen, post=post, bounds=bounds, key=key, noise=level)
+            solver = AskTell(given_x0, chosen, noise=level, **rest)
         check_budget(budget - evaluator.num_calls, solver.num_points)
         evaluator.ndims = solver.method.value_ndims
         kind = WeighedCourse if solver.method.weighs_noise else NoisyCourse

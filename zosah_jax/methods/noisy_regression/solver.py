@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from zosah_jax.checks import check_static_count
-from zosah_jax.method import Batch, Method, Outcome, Problem, Stage
+from zosah_jax.method import Batch, Known, Method, Outcome, Problem, Stage
 from zosah_jax.methods.noisy_regression import steps
 from zosah_jax.methods.noisy_regression.fit import Fit
 from zosah_jax.methods.noisy_regression.state import NoisyRegressionState, num_asked, num_kept
@@ -110,6 +110,13 @@ class NoisyRegression(Method):
             start=zeros(),
             turn=jnp.zeros((), jnp.int32),
         )
+
+    def informed(
+        self, state: NoisyRegressionState, params: Params, problem: Problem, known: Known
+    ) -> NoisyRegressionState:
+        """With the values that are nearest to the best, beside the first points."""
+        number = self._number(dimension(params))
+        return steps.informed(state, known, sides(params, problem), number)
 
     def position(self, state: NoisyRegressionState) -> tuple[Params, jax.Array]:
         """The model's minimum, and the model's value there."""

@@ -4,8 +4,10 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from zosah_jax.linear_algebra import eigh
+from zosah_jax.method import Known
 from zosah_jax.methods.noisy_regression.fit import Fit, fit, newton, value
 from zosah_jax.methods.noisy_regression.state import (
     NoisyRegressionState,
@@ -15,7 +17,7 @@ from zosah_jax.methods.noisy_regression.state import (
     thinned,
 )
 from zosah_jax.methods.regression.minimum import lowest
-from zosah_jax.methods.regression.points import first_unit
+from zosah_jax.methods.regression.points import first_unit, nearest
 from zosah_jax.methods.regression.start import other_side
 from zosah_jax.methods.regression.trust_region import Box
 
@@ -60,6 +62,25 @@ def begin(
         value=jnp.where(came, values[0], jnp.inf),
         start=jnp.where(came, jnp.abs(values[0]), 0),
         stage=jnp.ones((), jnp.int32),
+    )
+
+
+def informed(
+    state: NoisyRegressionState, known: Known, box: Box, num_points: int
+) -> NoisyRegressionState:
+    """With values that were there before x0, which is the best of their points."""
+    d, dtype = len(state.unit), state.radius.dtype
+    points, values = jnp.asarray(known.points, dtype), jnp.asarray(known.values, dtype)
+    best, first = points[jnp.argmin(values)], 2 * d + 1
+    room = 1 + len(state.there) - first - num_points
+    order = nearest(points, values, first_unit(best, box))[1 : max(room, 1)]
+    entries = first + np.arange(len(order))
+    state = begin(state, best[None], jnp.min(values)[None], box)
+    return state._replace(
+        points=state.points.at[entries].set(points[order]),
+        values=state.values.at[entries].set(values[order]),
+        there=state.there.at[entries].set(True),
+        start=jnp.max(jnp.abs(values)),
     )
 
 

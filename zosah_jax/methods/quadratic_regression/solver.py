@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from zosah_jax.checks import check_static_count
-from zosah_jax.method import Batch, Method, Outcome, Problem, Stage
+from zosah_jax.method import Batch, Known, Method, Outcome, Problem, Stage
 from zosah_jax.methods.quadratic_regression import steps
 from zosah_jax.methods.quadratic_regression.state import QuadraticRegressionState, num_kept
 from zosah_jax.methods.regression.points import everywhere, origin, probes_at, sides, unflattened
@@ -102,6 +102,12 @@ class QuadraticRegression(Method):
             turn=jnp.zeros((), jnp.int32),
             converged=jnp.zeros((), bool),
         )
+
+    def informed(
+        self, state: QuadraticRegressionState, params: Params, problem: Problem, known: Known
+    ) -> QuadraticRegressionState:
+        """With the values that are nearest to the best; 2 d + 1 replace the first points."""
+        return steps.informed(state, known, sides(params, problem), self.num_points)
 
     def position(self, state: QuadraticRegressionState) -> tuple[Params, jax.Array]:
         """x, and f there."""

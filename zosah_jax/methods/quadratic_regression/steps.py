@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from zosah_jax.method import Known
 from zosah_jax.methods.quadratic_regression.state import (
     QuadraticRegressionState,
     centred,
+    num_kept,
     stored,
     thinned,
 )
 from zosah_jax.methods.regression.fit import Fit, fit, kernel
 from zosah_jax.methods.regression.minimum import lowest
-from zosah_jax.methods.regression.points import first_unit, present_scale
+from zosah_jax.methods.regression.points import first_unit, nearest, present_scale
 from zosah_jax.methods.regression.start import other_side
 from zosah_jax.methods.regression.trust_region import Box
 
@@ -104,6 +106,32 @@ def begin(
         start=jnp.where(came, jnp.abs(values[0]), 0),
         radius=jnp.full_like(state.radius, _RADIUS),
         stage=jnp.ones((), jnp.int32),
+    )
+
+
+def informed(
+    state: QuadraticRegressionState, known: Known, box: Box, num_points: int
+) -> QuadraticRegressionState:
+    """With values that were there before x0, which is the best of their points.
+
+    As many as two a coordinate, or more, make a first model; fewer are added to the first points.
+    """
+    d, dtype = len(state.unit), state.radius.dtype
+    points, values = jnp.asarray(known.points, dtype), jnp.asarray(known.values, dtype)
+    first = 2 * d + 1
+    enough = len(points) >= first
+    room = num_kept(d) if enough else 1 + len(state.there) - first - num_points
+    best = points[jnp.argmin(values)]
+    order = nearest(points, values, first_unit(best, box))[: max(room, 1)]
+    entries = np.arange(len(order))
+    entries = entries if enough else np.where(entries > 0, entries + first - 1, 0)
+    state = begin(state, best[None], jnp.min(values)[None], box)
+    return state._replace(
+        points=state.points.at[entries].set(points[order]),
+        values=state.values.at[entries].set(values[order]),
+        there=state.there.at[entries].set(True),
+        start=jnp.max(jnp.abs(values)),
+        stage=jnp.full((), 3 if enough else 1, jnp.int32),
     )
 
 

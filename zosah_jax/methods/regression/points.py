@@ -55,6 +55,13 @@ def first_unit(x: jax.Array, box: Box) -> jax.Array:
     return jnp.where(bounded, jnp.where(_crosses(box), width, jnp.minimum(own, width)), own)
 
 
+def nearest(points: jax.Array, values: jax.Array, unit: jax.Array) -> jax.Array:
+    """Order of points by their distance from the best in units, that one first, shape (n,)."""
+    best = jnp.argmin(values)
+    distance = jnp.linalg.norm((points - points[best][None]) / unit[None], axis=1)
+    return jnp.argsort(distance.at[best].set(-1), stable=True)
+
+
 def present_scale(x: jax.Array, unit: jax.Array, box: Box) -> jax.Array:
     """Size of each coordinate where the run stands now."""
     width = (box.upper - box.lower) / _WIDTHS

@@ -12,6 +12,13 @@ from jax.flatten_util import ravel_pytree
 
 from experiments.common.errors import InputError
 
+GROUPS = {
+    "unconstrained_small": ("unconstrained", 1, 5, "unconstrained, d ≤ 5"),
+    "unconstrained_large": ("unconstrained", 6, 50, "unconstrained, d = 6 - 50"),
+    "bounded_small": ("bounded", 1, 5, "bounded, d ≤ 5"),
+    "bounded_large": ("bounded", 6, 50, "bounded, d = 6 - 50"),
+}
+"""Groups of problems: kind, fewest and most free parameters, title."""
 MOST_PARAMETERS = 50
 """Problems with more at their default size are not taken."""
 SCALED = 20
@@ -61,6 +68,16 @@ class Problem(NamedTuple):
     def kind(self) -> str:
         """Whether a free parameter has a bound: "unconstrained" or "bounded"."""
         return "unconstrained" if self.bounds is None else "bounded"
+
+
+def group(results: dict[str, Any], key: str) -> list[dict[str, Any]]:
+    """The problems of a group, among those of results."""
+    kind, least, most, _ = GROUPS[key]
+    return [
+        one
+        for one in results["problems"]
+        if one["kind"] == kind and least <= one["dimension"] <= most
+    ]
 
 
 @contextmanager
