@@ -243,3 +243,50 @@ def test_least_squares_is_called_as_scipys_is(loss):
 def test_least_squares_says_what_it_does_not_use():
     with pytest.warns(RuntimeWarning, match="does not use jac, xtol"):
         scipy_face.least_squares(bent, np.array([0.5, 1.0]), jac="2-point", xtol=1e-8, max_nfev=20)
+
+
+# --- what users reported of other solvers ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("maxfev", [200, 600])
+def test_values_in_float32_of_a_start_in_float64(maxfev):
+    centre = np.array([1.0, 2.0])
+
+    def fun(x):
+        return ((np.float32(x) - np.float32(centre)) ** 2).sum()
+
+    found = minimize(fun, np.zeros(2), method=default, options={"maxfev": maxfev})
+    np.testing.assert_allclose(found.x, centre, atol=1e-3)
+
+
+@pytest.mark.parametrize("bounds", [None, [(-1, 1)] * 2])
+def test_a_cone_that_is_infinite_outside_a_box(bounds):
+    def fun(x):
+        return np.inf if (np.abs(x) > 1).any() else float(np.linalg.norm(x))
+
+    found = minimize(fun, [0.1, 0.1], method=default, bounds=bounds, options={"maxfev": 400})
+    assert found.fun < 1e-6
+
+
+def test_an_integrator_that_gives_up_is_a_wall():
+    rates = np.array([1.5, 0.4])
+    times = np.linspace(0, 3, 12)
+
+    def course(r):
+        if r[0] > 2.2 or r[1] < 0:
+            raise FloatingPointError("the step size is too small")
+        capacity = r[0] / r[1]  # of logistic growth
+        return capacity / (1 + (capacity / 0.2 - 1) * np.exp(-r[0] * times))
+
+    failures = []
+
+    def misfit(r):
+        try:
+            return float(((course(r) - course(rates)) ** 2).sum())
+        except FloatingPointError:
+            failures.append(r)
+            raise
+
+    found = minimize(misfit, [2.12, 0.44], method=default, options={"maxfev": 300})
+    np.testing.assert_allclose(found.x, rates, atol=1e-3)
+    assert failures

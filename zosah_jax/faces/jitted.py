@@ -21,6 +21,7 @@ from zosah_jax.evaluate.objective import Objective, Traced, trace, untraced
 from zosah_jax.faces.compiling import is_little_work, quick_options
 from zosah_jax.faces.live import called_back, show, watched
 from zosah_jax.faces.progress import Callback
+from zosah_jax.faces.restarts import restart
 from zosah_jax.faces.transformation import as_count
 from zosah_jax.method import Known, Method, Problem, Stage, values_per_stage, without_key
 from zosah_jax.pytree import Params, widen, working_dtype
@@ -43,6 +44,7 @@ class Plan(NamedTuple):
             it), so that a method that owns its x knows the value where the run stands.
         calls_back: whether a callback is told of every step.
         shows: whether a bar is.
+        restarts: whether it begins again where it has converged.
     """
 
     method: Method
@@ -51,6 +53,7 @@ class Plan(NamedTuple):
     whole_steps: bool
     calls_back: bool
     shows: bool
+    restarts: bool
 
 
 class Inputs(NamedTuple):
@@ -65,6 +68,7 @@ class Inputs(NamedTuple):
         problem: what is known of the objective.
         ticket: number of what watches the run, uint32.
         known: values that are there already, or None.
+        restarts: most of them, uint32.
     """
 
     x0: Params
@@ -75,6 +79,7 @@ class Inputs(NamedTuple):
     problem: Problem
     ticket: jax.Array
     known: Known | None
+    restarts: jax.Array
 
 
 class _Run(NamedTuple):
@@ -89,6 +94,7 @@ class _Run(NamedTuple):
     history: History
     steps: jax.Array
     silent: jax.Array  # successive batches without a value at the parameters
+    restarts: jax.Array
     status: jax.Array
 
 
@@ -196,6 +202,7 @@ def _loop(plan: Plan, sizes: tuple[int, ...], objective: Objective, inputs: Inpu
         history=_blank_history(dtype),
         steps=jnp.zeros((), jnp.int32),
         silent=jnp.zeros((), jnp.int32),
+        restarts=jnp.zeros((), jnp.uint32),
         status=jnp.full((), int(Status.RUNNING), jnp.int32),
     )
 
@@ -298,9 +305,25 @@ def _taken(plan: Plan, inputs: Inputs, run: _Run, found: _Found, moved: Any) -> 
         stops = called_back(inputs.ticket, stops, told)
         status = jnp.where(stops, int(Status.STOPPED), status)
     if (converged := plan.method.converged(run.state)) is not None:
-        status = jnp.where(converged, int(Status.CONVERGED), status)
+        again = jnp.zeros((), bool)
+        if plan.restarts:
+            again = converged & (run.restarts < inputs.restarts)
+            run = jax.lax.cond(again, partial(_begun_again, plan, inputs), lambda run: run, run)
+        status = jnp.where(converged & ~again, int(Status.CONVERGED), status)
     status = jnp.where(met, int(Status.TARGET_REACHED), status)
     return run._replace(status=status.astype(jnp.int32))
+
+
+def _begun_again(plan: Plan, inputs: Inputs, run: _Run) -> _Run:
+    """The run at another start; the best point and all counts stay."""
+    params, key = restart(inputs.x0, inputs.problem.bounds, inputs.key, run.num_evaluations)
+    return run._replace(
+        params=params,
+        state=plan.method.init(params, key),
+        after=plan.after.init(params),
+        silent=jnp.zeros((), jnp.int32),
+        restarts=run.restarts + 1,
+    )
 
 
 def _last_value(method: Method, objective: Objective, inputs: Inputs, run: _Run) -> _Ended:

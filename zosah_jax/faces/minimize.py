@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from zosah_jax.bounds import bounds_of, projected
-from zosah_jax.checks import check_count, check_number, typed_key
+from zosah_jax.checks import check_count, check_number, check_static_count, typed_key
 from zosah_jax.drive import After, check_post
 from zosah_jax.evaluate.automatic import automatic
 from zosah_jax.faces import jitted
@@ -48,6 +48,7 @@ def minimize(
     host: Host | None = None,
     progress: bool = False,
     evaluations: Any = None,
+    restarts: int = 0,
 ) -> Result:
     """Minimise a function from at most `budget` of its values.
 
@@ -66,9 +67,9 @@ def minimize(
         method: a method (`zosah_jax.methods.zosah()`) or its optax form (`zosah_jax.zosah(0.5)`,
             whose learning rate and evaluator are taken over). None, where values have no noise: up
             to 12 parameters, and with bounds up to 256, `quadratic_regression()`, else up to 256
-            `zopqn()`; under noise up to 256 `noisy_regression()`: this library's own solvers. In all
-            other cases `zosah()`. (Noise that was measured counts above 1e-6 of the values: below,
-            it is a simulator's tolerance.)
+            `zopqn()`; under noise up to 256 `noisy_regression()`: this library's own solvers. In
+            all other cases `zosah()`. (Noise that was measured counts above 1e-6 of the values:
+            below, it is a simulator's tolerance.)
         budget: most values of `fun` to spend, an int; all are counted, whatever they are for.
         target: stop at a value of at most this.
         bounds: (lower, upper), each a number or a pytree like `x0`: no point outside is asked or
@@ -91,6 +92,10 @@ def minimize(
         evaluations: pairs (x, f) of values that are there already, which count as none: x like
             `x0`. The run begins at the best of them, and methods that keep points (this library's
             regressions) take them up; 2 d + 1 spare `quadratic_regression` its first points.
+
+        restarts: how many times a run that has converged begins again at another point, while the
+            budget lasts, drawn between the bounds, or around `x0` as wide as three times its own
+            size. The best of all is the result.
 
     Returns:
         A `Result`; `params` and `value` are the best that were found (under noise, see there).
@@ -129,6 +134,8 @@ def minimize(
     if isinstance(budget, jax.core.Tracer):
         raise TypeError("budget: got a traced value, wanted an int.")
     check_count("budget", budget)
+    if isinstance(restarts, bool) or restarts != 0:
+        check_static_count("restarts", restarts)
     if target is not None:
         check_number("target", target)
     check_noise(noise)
@@ -141,7 +148,7 @@ def minimize(
             raise TypeError(f"host: got {type(host).__name__}, wanted a zosah_jax.Host or None.")
         return host_run.run(
             fun, x0, method, budget=int(budget), target=target, bounds=bounds, noise=noise, key=key,
-            callback=callback, post=post, evaluations=evaluations,
+            callback=callback, post=post, evaluations=evaluations, restarts=int(restarts),
             host=replace(host, progress=host.progress or progress),
         )  # fmt: skip
     if noise == "estimate":
@@ -151,7 +158,7 @@ def minimize(
         )
     return _traced(
         fun, x0, method, int(budget), target, bounds, noise, key, callback, post, progress,
-        evaluations,
+        evaluations, int(restarts),
     )  # fmt: skip
 
 
@@ -185,6 +192,7 @@ def _traced(
     post: optax.GradientTransformation | None,
     progress: bool,
     evaluations: Any,
+    restarts: int,
 ) -> Result:
     if budget >= 2**32:
         raise ValueError(f"budget: got {budget}, wanted less than 2**32.")
@@ -200,7 +208,9 @@ def _traced(
     dtype = working_dtype(x0)
     after = After(rate if callable(rate) else None, post)
     whole = after == After() and not isinstance(rate, jax.core.Tracer) and rate == 1
-    plan = jitted.Plan(method, after, evaluator, bool(whole), callback is not None, progress)
+    plan = jitted.Plan(
+        method, after, evaluator, bool(whole), callback is not None, progress, restarts > 0
+    )
     inputs = jitted.Inputs(
         x0=projected(box, x0),
         key=typed_key(method.key if key is None else key),
@@ -211,6 +221,7 @@ def _traced(
             box, jnp.asarray(0.0 if noise is None else noise, dtype), _value_shape(fun, method, x0)
         ),
         ticket=jnp.zeros((), jnp.uint32),
+        restarts=jnp.asarray(restarts, jnp.uint32),
         known=None if known is None else jax.tree.map(jnp.asarray, known),
     )
     try:

@@ -16,6 +16,7 @@ from zosah_jax.faces.host.numbers import as_value, copied, in_dtype_of
 from zosah_jax.faces.host.program import WHOLE, Damping, Told, program_of
 from zosah_jax.faces.host.state import AskTellState
 from zosah_jax.faces.known import known_of
+from zosah_jax.faces.restarts import restart
 from zosah_jax.faces.transformation import taken_apart
 from zosah_jax.method import Batch, Method, Problem
 from zosah_jax.methods import default_method
@@ -255,6 +256,19 @@ class AskTell:
             # a scalar is its own merit, in the precision that it came in
             exact = np.asarray(given) if stacked.ndim == 1 else merit
             self._note(told, np.where(np.isfinite(merit), exact, np.inf))
+
+    def restart(self) -> None:
+        """Begin again at another point; the best one and all counts stay.
+
+        It is drawn between two finite bounds, else around `x0`, as `minimize` says.
+        """
+        with self._context():
+            start = projected(self.bounds, jax.tree.map(jnp.array, self.x0))
+            params, key = restart(start, self.bounds, self.key, np.uint32(self._num_evaluations))
+            begun = self._program.begin(params, key, self._problem(), None)
+            self._params, (self._state, self._after, stage) = params, begun
+            self._stage, self._batch = int(stage), None
+        self.converged = self._asked = False
 
     def _note(self, told: Told, merit: np.ndarray) -> None:
         least = int(np.argmin(merit))

@@ -47,6 +47,7 @@ def run(
     callback: Callback | None,
     post: optax.GradientTransformation | None,
     evaluations: Any,
+    restarts: int,
     host: Host,
 ) -> Result:
     """Minimise a Python function; see `minimize`, whose arguments these are."""
@@ -90,7 +91,7 @@ def run(
         evaluator.ndims = solver.method.value_ndims
         kind = WeighedCourse if solver.method.weighs_noise else NoisyCourse
         course = kind(solver, level, log.budget) if level else None
-        loop = _Run(solver, evaluator, course, budget, target, bar)
+        loop = _Run(solver, evaluator, course, budget, target, restarts, bar)
         while loop.goes_on():
             moved = loop.take_batch()
             if callback is not None and moved:
@@ -119,10 +120,12 @@ class _Run:
         course: NoisyCourse | None,
         budget: int,
         target: float | None,
+        restarts: int,
         bar: Bar,
     ) -> None:
         self.solver, self.evaluator, self.course = solver, evaluator, course
         self.budget, self.target, self.bar = budget, target, bar
+        self.restarts = restarts  # that are left
         self.status = Status.RUNNING
         self.history: list[tuple[float, float, int]] = []
         self.batches = 0
@@ -164,7 +167,10 @@ class _Run:
             )
         if nothing or self.silent >= PATIENCE:
             self.status = Status.NOT_FINITE
-        if solver.converged:
+        if solver.converged and self.restarts:
+            self.restarts -= 1
+            solver.restart()
+        elif solver.converged:
             self.status = Status.CONVERGED
         if self._meets(solver.best_value):
             self.status = Status.TARGET_REACHED
