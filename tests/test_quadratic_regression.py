@@ -116,6 +116,17 @@ def test_it_ends_when_it_has_converged():
     np.testing.assert_allclose(result.params, 1, atol=1e-6)
 
 
+@pytest.mark.parametrize(("name", "gap"), [("xtol", 1e-3), ("ftol", 1e-6)])
+def test_a_tolerance_ends_it_sooner(name, gap):
+    x0 = np.array([0.5, 0.3, -1.0])
+    whole = minimize(curved, x0, budget=1_000, host=Host())
+    method = methods.quadratic_regression(**{name: 1e-6})
+    sooner = minimize(curved, x0, method, budget=1_000, host=Host())
+    assert sooner.status is whole.status is Status.CONVERGED
+    assert sooner.num_evaluations < whole.num_evaluations
+    assert sooner.value < whole.value + gap * whole.value
+
+
 def test_a_plateau_ends_too():
     result = minimize(lambda x: 1.0, np.zeros(2), budget=1_000, host=Host())
     assert result.status is Status.CONVERGED
@@ -183,6 +194,13 @@ def test_traced_it_is_the_same_and_compiles_once(x64):
     with compilations() as compiled:
         minimize(fun, other, methods.quadratic_regression(), budget=20).value.block_until_ready()
     assert len(compiled) == 0
+
+
+@pytest.mark.parametrize("name", ["xtol", "ftol"])
+@pytest.mark.parametrize("value", [-1.0, "1", np.inf, None])
+def test_bad_tolerances(name, value):
+    with pytest.raises((TypeError, ValueError), match=name):
+        methods.quadratic_regression(**{name: value})
 
 
 @pytest.mark.parametrize("num_points", [0, 1.5, True])

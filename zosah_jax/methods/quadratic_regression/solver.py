@@ -7,7 +7,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from zosah_jax.checks import check_static_count
+from zosah_jax.checks import check_static_count, check_static_number
 from zosah_jax.method import Batch, Known, Method, Outcome, Problem, Stage
 from zosah_jax.methods.quadratic_regression import steps
 from zosah_jax.methods.quadratic_regression.state import QuadraticRegressionState, num_kept
@@ -45,6 +45,10 @@ class QuadraticRegression(Method):
     Args:
         num_points: points that a step asks, P (static). The first is the model's minimum, the
             others its minima within other radii: for P workers.
+        xtol: the run has converged where the trust region is smaller than this, in the sizes of the
+            coordinates. 0: where it has shrunk to the precision of x.
+        ftol: it has also converged where a step changed the value by less than this part of it, and
+            the model had promised no more. 0: by the trust region alone.
         key: an int or a typed PRNG key: where to look when the model promises nothing.
 
     Raises:
@@ -67,6 +71,8 @@ class QuadraticRegression(Method):
     """
 
     num_points: int = 1
+    xtol: float = 0.0
+    ftol: float = 0.0
 
     default_learning_rate: ClassVar[float | None] = 1.0
     keeps_bits: ClassVar[bool] = False
@@ -75,6 +81,8 @@ class QuadraticRegression(Method):
         """Refuse options that are out of range."""
         super().__post_init__()
         check_static_count("num_points", self.num_points)
+        check_static_number("xtol", self.xtol)
+        check_static_number("ftol", self.ftol)
 
     def init(self, params: Params, key: jax.Array) -> QuadraticRegressionState:
         """A state without a point."""
@@ -136,8 +144,14 @@ class QuadraticRegression(Method):
                 lambda s, b, v, box: steps.gathered(s, b.plan, v, box, last=True),
                 moves=True,
             ),
-            _stage(self._ask_step, lambda s, b, v, box: steps.learn(s, b.plan, v, box), moves=True),
+            _stage(self._ask_step, self._learn, moves=True),
         )
+
+    def _learn(
+        self, state: QuadraticRegressionState, batch: Batch, values: jax.Array, box: Box
+    ) -> QuadraticRegressionState:
+        tolerances = steps.Tolerances(self.xtol, self.ftol)
+        return steps.learn(state, batch.plan, values, box, tolerances)
 
     def _ask_step(self, state: QuadraticRegressionState, params: Params, problem: Problem) -> Batch:
         plan = steps.plan(state, sides(params, problem), problem.noise, self.num_points)

@@ -183,8 +183,24 @@ def plan(state: QuadraticRegressionState, box: Box, noise: jax.Array, num_points
     return Plan(points, steps[0], decrease, nothing, hessian, variance)
 
 
+class Tolerances(NamedTuple):
+    """When a run has converged.
+
+    Attributes:
+        x: radius of the trust region, in units.
+        f: change of the value over a step, promised and seen, over the value.
+    """
+
+    x: float
+    f: float
+
+
 def learn(
-    state: QuadraticRegressionState, plan: Plan, values: jax.Array, box: Box
+    state: QuadraticRegressionState,
+    plan: Plan,
+    values: jax.Array,
+    box: Box,
+    tolerances: Tolerances,
 ) -> QuadraticRegressionState:
     """After a step: the Hessian, the radius, and where to stand."""
     here, standing = state.value, state
@@ -212,11 +228,12 @@ def learn(
     moved = jnp.linalg.norm(centred(state)[standing.centre])
     further = (state.value < here) & ((len(values) > 1) | plan.is_look)
     radius = jnp.where(further, jnp.maximum(radius, moved), radius)
-    eps = jnp.finfo(here.dtype).eps
+    least = max(_SHORT * float(jnp.finfo(here.dtype).eps), tolerances.x)
+    little = tolerances.f * jnp.abs(state.value)
+    flat = (jnp.abs(here - values[0]) < little) & (plan.decrease < little)
+    ended = (radius <= least) | (flat & known & ~plan.is_look)
     return thinned(state)._replace(
-        radius=radius,
-        turn=state.turn + 1,
-        converged=(radius <= _SHORT * eps) & (state.value < jnp.inf),
+        radius=radius, turn=state.turn + 1, converged=ended & (state.value < jnp.inf)
     )
 
 
