@@ -1,5 +1,7 @@
 """Quadratic regression: against its reference, at any scale, with bounds and values that fail."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from counting import compilations
 from reference_quadratic_regression import Solver
 
 from zosah_jax import AskTell, Host, Status, methods, minimize
+from zosah_jax.host import ProblemMismatchError
 
 METHOD = methods.quadratic_regression()
 
@@ -180,6 +183,21 @@ def test_several_points_a_step():
         assert set(sizes[3:]) == {number}
         rounds[number] = len(sizes)
     assert rounds[3] < 0.7 * rounds[1]
+
+
+def test_workers_are_asked_as_many_points(tmp_path):
+    x0 = np.array([-1.2, 1.0])
+    with ThreadPoolExecutor(4) as pool:
+        host = Host(executor=pool, log=tmp_path / "log")
+        result = minimize(valley, x0, budget=80, host=host)
+    told = np.diff(result.history.num_evaluations)
+    assert np.all(told[2:-1] == 4)
+    with pytest.raises(ProblemMismatchError, match="workers"):  # another run than that of one
+        minimize(valley, x0, budget=80, host=Host(log=tmp_path / "log"))
+    minimize(valley, x0, methods.zosah(), budget=80, host=Host(log=tmp_path / "other"))
+    with ThreadPoolExecutor(2) as pool:
+        again = Host(executor=pool, log=tmp_path / "other")
+        minimize(valley, x0, methods.zosah(), budget=80, host=again)
 
 
 def test_traced_it_is_the_same_and_compiles_once(x64):

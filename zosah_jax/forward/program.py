@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend import core
 
-from zosah_jax.evaluate.grouped.program import Op, Slot, Values, places, wrapped
+from zosah_jax.evaluate.grouped.program import Op, Slot, Values, places, scan_parts, wrapped
 
 MOST_STEPS = 1024
 """Longest loop that is unrolled."""
@@ -207,7 +207,7 @@ class _Flattening:
                 f"losses_fn: got a loop (scan) of {length} steps that parameters enter, wanted at "
                 f"most {MOST_STEPS}."
             )
-        first, second = eqn.params["num_consts"], eqn.params["num_carry"]
+        first, second = scan_parts(eqn)
         consts, stacked = inputs[:first], inputs[first + second :]
         carry, kept = list(inputs[first : first + second]), {}
         for step in reversed(range(length)) if eqn.params["reverse"] else range(length):

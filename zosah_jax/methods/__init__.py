@@ -15,6 +15,7 @@ from zosah_jax.methods.lozo import LOZO as lozo
 from zosah_jax.methods.mezo import MeZO as mezo
 from zosah_jax.methods.mezo_bcd import MeZOBCD as mezo_bcd
 from zosah_jax.methods.noisy_regression.solver import NoisyRegression as noisy_regression
+from zosah_jax.methods.noisy_regression.state import num_asked
 from zosah_jax.methods.quadratic_regression.solver import MOST_PARAMETERS
 from zosah_jax.methods.quadratic_regression.solver import (
     QuadraticRegression as quadratic_regression,
@@ -73,7 +74,12 @@ METHODS: dict[str, type[Method]] = {
 """Every method of scalars by name: what the exam of the tests and the experiments run over."""
 
 
-def default_method(params: Params, *, noisy: bool, bounded: bool = False) -> Method:
+_MOST_POINTS = 8  # of a regression's step; more were not measured
+
+
+def default_method(
+    params: Params, *, noisy: bool, bounded: bool = False, workers: int = 1
+) -> Method:
     """The method that a run takes where the user names none; the same in every face.
 
     `quadratic_regression` needs the fewest values where they are exact, and the parameters few or
@@ -84,6 +90,8 @@ def default_method(params: Params, *, noisy: bool, bounded: bool = False) -> Met
         params: where the run begins; only its size matters.
         noisy: whether values have noise beyond their rounding.
         bounded: whether parameters have bounds.
+        workers: values that can be had at a time, for which regressions ask as many points, at most
+            8. (`zopqn` and `zosah` ask several in any case.)
 
     Example:
         >>> import numpy as np, zosah_jax
@@ -97,5 +105,8 @@ def default_method(params: Params, *, noisy: bool, bounded: bool = False) -> Met
     if d > LARGEST_DENSE:
         return zosah()
     if noisy:
-        return noisy_regression()
-    return quadratic_regression() if bounded or d <= MOST_PARAMETERS else zopqn()
+        more = min(workers, _MOST_POINTS)
+        return noisy_regression(num_points=more if more > num_asked(d) else None)
+    if bounded or d <= MOST_PARAMETERS:
+        return quadratic_regression(num_points=max(1, min(workers, _MOST_POINTS)))
+    return zopqn()

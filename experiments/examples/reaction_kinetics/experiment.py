@@ -46,7 +46,7 @@ class Config(experiment.Config):
 
 # --- the measurement ------------------------------------------------------------------------------
 
-OURS = {"ZO-PQN": methods.zopqn(), "ZO-SAH": methods.zosah()}
+OURS = {"the default": None, "ZO-PQN": methods.zopqn(), "ZO-SAH": methods.zosah()}
 METHODS = (*OURS, "COBYQA", "CMA-ES")
 _DECADES = 1.5  # either way of the published constants: nobody doubts them by more
 _BOX = (-_DECADES, _DECADES)
@@ -210,8 +210,9 @@ def _summary(misfits: list[float]) -> list[str]:
 # --- its figure -----------------------------------------------------------------------------------
 
 _LOOKS: dict[str, dict[str, Any]] = {
-    "ZO-PQN": {"color": style.colour("zopqn"), "linewidth": 3},
-    "ZO-SAH": {"color": style.colour("zosah"), "linewidth": 3},
+    "the default": {"color": style.series(2), "linewidth": 3.4},
+    "ZO-PQN": {"color": style.colour("zopqn"), "linewidth": 2},
+    "ZO-SAH": {"color": style.colour("zosah"), "linewidth": 2},
     "COBYQA": {"color": style.REFERENCE, "linestyle": "-."},
     "CMA-ES": {"color": style.REFERENCE, "linestyle": ":"},
     vectors.OURS: {"color": style.series(4), "linewidth": 3.4},

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from zosah_jax.evaluate.factored.perturbed import Perturbed, spread
-from zosah_jax.evaluate.grouped.program import Op, perform
+from zosah_jax.evaluate.grouped.program import Op, perform, scan_parts
 from zosah_jax.low_rank import Factors
 
 Body = Callable[[Any], Callable[[Sequence[Any]], list[Any]]]
@@ -15,7 +15,7 @@ Body = Callable[[Any], Callable[[Sequence[Any]], list[Any]]]
 
 def _scan(op: Op, operands: Sequence[Any], body_of: Body) -> list[Any]:
     p = op.eqn.params
-    consts, init, xs = _parts(operands, p["num_consts"], p["num_carry"])
+    consts, init, xs = _parts(operands, *scan_parts(op.eqn))
     body, pieces = body_of(p["jaxpr"]), [_Layers(x) for x in xs]
 
     def turn(carry: Sequence[Any], here: Sequence[Any]) -> tuple[list[Any], list[Any]]:

@@ -147,6 +147,21 @@ class _Flattening:
         return [where(atom) for atom in jaxpr.outvars]
 
 
+def scan_parts(eqn: Any) -> tuple[int, int]:
+    """How many operands of a scan are constants, and how many its carry; the others are stacked.
+
+    JAX's parameters that say so have changed their names; the shapes have not.
+    """
+    body = eqn.params["jaxpr"].jaxpr
+
+    def number(outside: Any, inside: Any) -> int:
+        pairs = zip(outside, inside, strict=True)
+        return sum(len(out.aval.shape) > len(here.aval.shape) for out, here in pairs)
+
+    carry = len(eqn.outvars) - number(eqn.outvars, body.outvars)
+    return len(eqn.invars) - carry - number(eqn.invars, body.invars), carry
+
+
 def wrapped(eqn: Any) -> Any:
     """The jaxpr that an equation only wraps, if it does."""
     if eqn.primitive.name not in _WRAPPING:

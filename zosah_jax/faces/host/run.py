@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,6 +20,7 @@ from zosah_jax.faces.host.fingerprint import fingerprint
 from zosah_jax.faces.host.log import EvaluationLog
 from zosah_jax.faces.host.noise import MOST_POINTS, affords, measure_noise
 from zosah_jax.faces.host.numbers import copied, in_dtype_of
+from zosah_jax.faces.host.pool import num_workers
 from zosah_jax.faces.host.program import WHOLE
 from zosah_jax.faces.host.settings import Host
 from zosah_jax.faces.jitted import check_budget
@@ -59,8 +61,11 @@ def run(
     given = None if noise is None or isinstance(noise, str) else float(noise)
     level, solver = given or 0.0, None
     rest: Any = {"post": post, "bounds": bounds, "key": key, "evaluations": evaluations}
+    choice = partial(default_method, x0, bounded=bounds is not None)
+    workers = num_workers(host)
     if method is not None or given is not None:
-        solver = AskTell(given_x0, method, noise=level, **rest)
+        chosen = choice(noisy=level > 0, workers=workers) if method is None else method
+        solver = AskTell(given_x0, chosen, noise=level, **rest)
         check_budget(budget, solver.num_points)
     with in_dtype_of(x0)():
         x0 = copied(x0)
@@ -74,6 +79,9 @@ def run(
             post,
             typed_key(0 if key is None else key) if solver is None else solver.key,
         )
+        if method is None and workers > 1:  # a step of some methods asks as many points
+            alike = [choice(noisy=n, workers=workers) == choice(noisy=n) for n in (False, True)]
+            problem |= {} if all(alike) else {"workers": str(workers)}
     with ExitStack() as stack:
         log = stack.enter_context(EvaluationLog(host.log, problem, budget))
         evaluator = stack.enter_context(HostEvaluator(fun, host, log))
@@ -85,7 +93,7 @@ def run(
             level, size = measure_noise(evaluator.once, x0, box)
         if solver is None:
             noisy = level > TOLERANCE * size
-            chosen = default_method(x0, noisy=noisy, bounded=bounds is not None)
+            chosen = choice(noisy=noisy, workers=workers)
             solver = AskTell(given_x0, chosen, noise=level, **rest)
         check_budget(budget - evaluator.num_calls, solver.num_points)
         evaluator.ndims = solver.method.value_ndims

@@ -43,8 +43,8 @@ class QuadraticRegression(Method):
     arithmetic up to 19 parameters, and O(d^3) beyond, where fewer points are kept.
 
     Args:
-        num_points: points that a step asks, P (static). The first is the model's minimum, the
-            others its minima within other radii: for P workers.
+        num_points: points that a step asks, P (static), for P workers: the model's minimum, that
+            within a quarter of the radius, and points beside the former in random directions.
         xtol: the run has converged where the trust region is smaller than this, in the sizes of the
             coordinates. 0: where it has shrunk to the precision of x.
         ftol: it has also converged where a step changed the value by less than this part of it, and
