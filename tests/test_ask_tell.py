@@ -429,7 +429,16 @@ def test_tell_out_of_turn_or_of_the_wrong_number():
     for values in ([], [1.0], [1.0] * (len(points) + 1)):
         with pytest.raises(ValueError, match=rf"got {len(values)} of them, wanted {len(points)}"):
             solver.tell(values)
-    for wrong in ("1.0", [1.0], True, 1j, np.ones(1), np.bool_(True), np.timedelta64(3), object()):
+    for wrong in (
+        "1.0",
+        [1.0],
+        True,
+        1j,
+        np.ones(1),
+        np.bool_(True),
+        np.timedelta64(3, "s"),
+        object(),
+    ):
         with pytest.raises((TypeError, ValueError), match="wanted a"):
             solver.tell([wrong] + [1.0] * (len(points) - 1))
     solver.tell([bowl(x) for x in points])

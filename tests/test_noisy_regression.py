@@ -120,6 +120,16 @@ def test_it_is_the_default_under_noise_and_keeps_to_the_bounds():
     assert curved(result.params) < exact.value + 0.02
 
 
+def test_noise_is_measured_where_the_user_asks_for_it():
+    fun, x0 = noisy(valley, 0.1), np.array([-1.2, 1.0])
+    unasked = minimize(fun, x0, budget=100, host=Host())
+    assert type(unasked.state).__name__ == "QuadraticRegressionState"  # 14 are many of 100
+    asked = minimize(fun, x0, budget=100, noise="estimate", host=Host())
+    assert type(asked.state).__name__ == "NoisyRegressionState"
+    assert asked.num_evaluations <= 100
+    assert valley(asked.params) < 0.5
+
+
 def test_values_that_fail_or_are_absurd_cost_little():
     def fails(x):
         if x[2] > 2.4:

@@ -1,4 +1,4 @@
-"""CUTEst's problems: those of sif2jax, flat and free; each solver, and the experiment, tiny."""
+"""CUTEst's problems: those of sif2jax, flat and free; each solver, and both experiments, tiny."""
 
 import sys
 from dataclasses import replace
@@ -12,6 +12,8 @@ import pytest
 from experiments import experiment
 from experiments.benchmarks.cutest import experiment as cutest
 from experiments.benchmarks.cutest.solvers import OURS, SHORT, SOLVERS, chosen, run
+from experiments.benchmarks.cutest_noise import experiment as cutest_noise
+from experiments.benchmarks.cutest_noise import solvers as noisy
 from experiments.common import records
 from experiments.common.cutest_problems import flat
 from experiments.common.errors import InputError
@@ -159,3 +161,157 @@ def test_float64_without_the_flag():
     with jax.enable_x64(True):
         problem = flat("FREE", FREE)
         assert problem.fun(np.array([1.0, 1.0 + 1e-9])) == pytest.approx(1e-16, rel=1e-6)
+
+
+# --- under noise ----------------------------------------------------------------------------------
+
+
+def task(problem, **changed):
+    start = problem.fun(problem.x0)
+    return noisy.Task(problem, start, 0.0, 1e-2, 50 * problem.dimension, 0)._replace(**changed)
+
+
+def test_noise_has_its_size_and_is_of_the_seed(x64):
+    free = flat("FREE", FREE)
+    one = task(free, budget=2000)
+    assert one.noise == pytest.approx(0.242)
+    values = one.noisy().all([free.x0] * 2000)
+    assert np.std(values) == pytest.approx(0.242, rel=0.1)
+    assert np.mean(values) == pytest.approx(24.2, abs=0.03)
+    assert one.noisy().all([free.x0] * 2000) == values
+    assert one._replace(seed=1).noisy()(free.x0) != values[0]
+
+
+def test_gap_is_without_noise_and_has_limits(x64):
+    free = flat("FREE", FREE)
+    one = task(free)
+    assert one.gap(free.x0) == 1
+    assert one.gap(np.array([0.0, 0.0])) == pytest.approx(1 / 24.2)
+    assert one.gap(np.array([1.0, 1.0])) == noisy.LEAST
+    assert one.gap(np.array([np.nan, 1.0])) == noisy.MOST
+    box = flat("BOXED", boxed())
+    assert task(box).gap(np.array([5.0, 7.0])) == 1  # projected
+
+
+@pytest.mark.parametrize("name", noisy.SOLVERS)
+def test_noisy_solvers_stay_within_budget_and_bounds(x64, name):
+    for original in (FREE, boxed()):
+        asked = []
+        problem = flat("ONE", original)
+        noted = problem._replace(
+            fun=lambda x, fun=problem.fun, asked=asked: asked.append(np.array(x)) or fun(x)
+        )
+        found = noisy.run(name, task(noted))
+        if not noisy.SOLVERS[name].bounded and problem.bounds is not None:
+            assert found is None
+            continue
+        assert len(asked) <= 100 + 3  # the start, and the points whose gap is measured
+        assert found.error is None
+        assert found.gap < 1.01
+        assert np.min(asked, axis=0)[1] >= problem.lower[1]
+        assert np.max(asked, axis=0)[1] <= problem.upper[1]
+
+
+def test_of_a_peer_the_better_point_counts_and_what_it_found_where_it_raises(x64, monkeypatch):
+    free = flat("FREE", FREE)
+    good, bad = np.array([1.0, 1.0]), np.array([-1.0, 2.0])
+
+    def solve(counted, task):
+        counted.all([good, bad])
+        return [bad]
+
+    def raising(counted, task):
+        counted.all([good, bad])
+        raise ValueError("flat")
+
+    for name, least in (("BOBYQA", noisy.LEAST), ("zosah", task(free).gap(bad))):
+        monkeypatch.setitem(noisy.SOLVERS, name, noisy.Solver(solve))
+        assert noisy.run(name, task(free)).gap == least
+        monkeypatch.setitem(noisy.SOLVERS, name, noisy.Solver(raising))
+        assert noisy.run(name, task(free)) == (noisy.LEAST, "ValueError: flat")
+    nothing = noisy.Solver(lambda counted, task: [None])
+    monkeypatch.setitem(noisy.SOLVERS, "BOBYQA", nothing)
+    assert noisy.run("BOBYQA", task(free)).gap == 1
+
+
+MINIMA = {
+    "problems": [
+        {"name": "ROSENBR", "start": "24.199999999999996", "best": "0.0"},
+        {"name": "HS4", "start": repr(2.125**3 / 3 + 0.125), "best": repr(8 / 3)},
+    ]
+}
+
+
+@pytest.mark.slow
+def test_cutest_noise(tmp_path, monkeypatch, capsys):
+    config = cutest_noise.Config(
+        names=("ROSENBR", "HS4", "BOX2"),
+        seeds=(0, 1),
+        budget=25,
+        solvers=("default", "BOBYQA", "NEWUOA"),
+        out=tmp_path,
+    )
+    monkeypatch.setattr(records, "kept", lambda name: MINIMA)
+    experiment.run(cutest_noise.EXPERIMENT, config)
+    assert not jax.config.jax_enable_x64
+    assert not (tmp_path / "done.jsonl").exists()
+    results = records.read(tmp_path)["results"]
+    box, free = results["problems"]  # by dimension, then name
+    assert (free["name"], free["kind"]) == ("ROSENBR", "unconstrained")
+    assert results["left_out"] == {"BOX2": "cutest keeps no smallest value"}
+    assert np.shape(free["gaps"]) == (2, 3)
+    assert all(row[2] is None for row in box["gaps"])  # NEWUOA takes no bounds
+    for row, seeds in zip(free["gaps"], free["seeds"], strict=True):
+        assert row[0] == pytest.approx(np.mean(seeds), rel=1e-2)
+        assert 0 < row[0] < 1
+    ratio = cutest_noise.ratios(results, [free], 0, "default")["ROSENBR"]
+    assert ratio == free["gaps"][0][0] / min(free["gaps"][0][1:])
+    assert "gap over the best peer's, noise 1e-3" in capsys.readouterr().out
+
+    monkeypatch.setattr(records, "kept", lambda name: MINIMA if name == "cutest" else results)
+    with monkeypatch.context() as patch:
+        patch.setattr(cutest_noise, "run", only_bobyqa)
+        part = replace(config, only=("BOBYQA",))
+        assert cutest_noise.measure(part)["problems"] == results["problems"]
+        with pytest.raises(InputError, match="only: wanted kept results for these levels"):
+            cutest_noise.measure(replace(part, budget=26))
+
+
+def only_bobyqa(name, task):
+    assert name == "BOBYQA"
+    return noisy.run(name, task)
+
+
+@pytest.mark.slow
+def test_cutest_noise_goes_on_where_it_was_interrupted(tmp_path, monkeypatch):
+    config = cutest_noise.Config(
+        names=("ROSENBR", "HS4"), seeds=(0,), budget=10, solvers=("BOBYQA", "CMA-ES"), out=tmp_path
+    )
+    monkeypatch.setattr(records, "kept", lambda name: MINIMA)
+    whole = cutest_noise.measure(config)
+    ran = []
+
+    def interrupted(name, task):
+        if task.problem.name == "ROSENBR":
+            raise KeyboardInterrupt
+        return noisy.run(name, task)
+
+    def noted(name, task):
+        ran.append(task.problem.name)
+        return noisy.run(name, task)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cutest_noise, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cutest_noise.measure(config)
+    monkeypatch.setattr(cutest_noise, "run", noted)
+    assert cutest_noise.measure(replace(config, resume=True)) == whole
+    assert set(ran) == {"ROSENBR"}
+
+
+def test_bad_input_under_noise(monkeypatch):
+    with pytest.raises(InputError, match="solvers: got 'SLSQP', wanted one of default"):
+        cutest_noise.measure(cutest_noise.Config(solvers=("SLSQP",)))
+    monkeypatch.setattr(records, "kept", lambda name: None)
+    with pytest.raises(InputError, match="wanted the kept results of cutest"):
+        cutest_noise.measure(cutest_noise.Config())

@@ -76,7 +76,8 @@ def minimize(
             returned. lower = upper freezes a parameter. None: no bounds.
         noise: standard deviation of the noise of a value. None: a traced function is taken to be as
             exact as its dtype; the noise of a Python function is measured at `x0` by 7 or 14
-            values, where 14 are less than a twentieth of the budget ("estimate"). Under noise, the
+            values, where 14 are less than a twentieth of the budget; with "estimate", where they
+            are less than half of it. Under noise, the
             minimum of the model is the result of methods that have one for noise; of others, the
             host keeps a twentieth of the budget to look again at the points that may be the best,
             and damps steps as the budget is spent.

@@ -24,17 +24,17 @@ class Entry(NamedTuple):
     batch_steps: int = 1
 
 
-PERIOD = 5  # of ZO-SAH, in all bases: a batch is kept as long
+PERIOD = 5  # of ZO-SAH with coordinates, as in the paper: a batch is kept as long
 
 
-def _sah(label: str, **options: Any) -> Entry:
-    return Entry(label, "zosah", ({"period": PERIOD, **options},), (1.0,), PERIOD)
+def _sah(label: str, batch_steps: int = 1, **options: Any) -> Entry:
+    return Entry(label, "zosah", (options,), (1.0,), batch_steps)
 
 
 ENTRIES = {
     "sah_dense": _sah("ZO-SAH, dense", basis="dense"),
     "sah_low_rank": _sah("ZO-SAH, low rank", basis="low_rank"),
-    "sah_coordinates": _sah("ZO-SAH, coordinates", subspace_dim=64),
+    "sah_coordinates": _sah("ZO-SAH, coordinates", PERIOD, subspace_dim=64, period=PERIOD),
     "rspg": Entry("RSPG", "rspg", ({"num_directions": 4},)),
     "mezo": Entry("MeZO", "mezo", ({},)),
     "fzoo": Entry("FZOO", "fzoo", ({},)),

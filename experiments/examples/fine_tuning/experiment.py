@@ -41,8 +41,8 @@ from zosah_jax.pytree import dimension
 class Config(experiment.Config):
     """A small language model, fine-tuned by forward passes to tell what kind of text it sees."""
 
-    methods: tuple[str, ...] = ("mezo", "mezo_bcd", "hizoo", "fzoo", "zosah")
-    """Methods by name."""
+    methods: tuple[str, ...] = ("mezo", "mezo_bcd", "hizoo", "fzoo", "zosah", "zosah_dense")
+    """Methods by name; zosah_dense: ZO-SAH in random directions."""
     width: int = 32
     """Features of the transformer."""
     layers: int = 2
@@ -209,7 +209,7 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 
 def _trained_table(name: str, found: dict[str, Any]) -> str:
     header = ["method, learning rate", "steps", "training loss", "test accuracy"]
-    named = {style.label(method): entry for method, entry in found["methods"].items()}
+    named = {_label(method): entry for method, entry in found["methods"].items()}
     rows = [
         [
             f"{label}, {entry['learning_rate']:g}" + ("*" if entry["at_edge"] else ""),
@@ -230,6 +230,10 @@ def _trained_table(name: str, found: dict[str, Any]) -> str:
     )
     at_start = f"{100 * found['accuracy_at_start']:.1f} % before"
     return f"**{name}**, d = {found['dimension']:,}; {at_start}\n\n{table.markdown(header, rows)}"
+
+
+def _label(method: str) -> str:
+    return "ZO-SAH, dense" if method == "zosah_dense" else style.label(method)
 
 
 def _noise_table(results: dict[str, Any]) -> str:
@@ -270,7 +274,7 @@ def _times_table(results: dict[str, Any]) -> str:
     names = list(results["times"][sizes[0]])
     rows = [
         [
-            "one forward pass" if name == "forward" else style.label(name),
+            "one forward pass" if name == "forward" else _label(name),
             *("{:.2f} ({:.2f} - {:.2f})".format(*results["times"][size][name]) for size in sizes),
         ]
         for name in names
@@ -281,12 +285,16 @@ def _times_table(results: dict[str, Any]) -> str:
 # --- its figure -----------------------------------------------------------------------------------
 
 
+def _colour(method: str) -> str:
+    return style.series(7) if method == "zosah_dense" else style.colour(method)
+
+
 def draw(results: dict[str, Any], path: Path) -> None:
     """Training loss against values spent, a line a seed."""
-    with style.figure(path, 10.6, 4.6) as figure:
+    with style.figure(path, 10.2, 4.4) as figure:
         panels = figure.subplots(1, 2, sharey=True)
         for axes, (name, found) in zip(panels, results["trained"].items(), strict=True):
-            lines = [(style.label(m), style.colour(m), e) for m, e in found["methods"].items()]
+            lines = [(_label(m), _colour(m), e) for m, e in found["methods"].items()]
             for label, colour, entry in [*lines, (noise.LABEL, style.REFERENCE, found["noise"])]:
                 for number, run in enumerate(entry["runs"]):
                     axes.plot(

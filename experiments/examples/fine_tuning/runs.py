@@ -26,6 +26,7 @@ GRIDS = {
     "hizoo": (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3),
     "fzoo": (1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3),
     "zosah": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),
+    "zosah_dense": (0.01, 0.03, 0.1, 0.3, 1.0, 3.0),  # in random directions of all parameters
 }
 """Learning rates that are tried, as many for each method: they are of different units."""
 
@@ -124,10 +125,12 @@ def ceiling(task: Task, data: Data, seed: int) -> dict[str, Any]:
 def _optimizer(method: str, subspace_dim: int) -> Callable[..., Any]:
     options: dict[str, dict[str, Any]] = {
         "zosah": {"subspace_dim": subspace_dim},
+        "zosah_dense": {"subspace_dim": subspace_dim, "basis": "dense"},
         "mezo_bcd": {"blocks": layer_of},
     }
     # one by one, as MeZO-BCD needs it, and as a step's memory is to be that of a forward pass
-    return constructor(method, evaluator=zosah_jax.one_by_one(), **options.get(method, {}))
+    name = method.removesuffix("_dense")
+    return constructor(name, evaluator=zosah_jax.one_by_one(), **options.get(method, {}))
 
 
 def tuned(task: Task, method: str, data: Data, tuning: Tuning, bar: tqdm) -> dict[str, Any]:

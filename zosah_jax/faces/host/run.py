@@ -79,6 +79,8 @@ def run(
             post,
             typed_key(0 if key is None else key) if solver is None else solver.key,
         )
+        if isinstance(noise, str):
+            problem["noise"] = "measured, as asked for"
         if method is None and workers > 1:  # a step of some methods asks as many points
             alike = [choice(noisy=n, workers=workers) == choice(noisy=n) for n in (False, True)]
             problem |= {} if all(alike) else {"workers": str(workers)}
@@ -89,7 +91,7 @@ def run(
         users = evaluator.errors = np.geterr()
         stack.enter_context(np.errstate(all="ignore"))
         size = 0.0
-        if given is None and _is_measured(solver, log.budget):
+        if given is None and _is_measured(solver, log.budget, asked=noise is not None):
             level, size = measure_noise(evaluator.once, x0, box)
         if solver is None:
             noisy = level > TOLERANCE * size
@@ -110,12 +112,16 @@ def run(
         return loop.finish()
 
 
-def _is_measured(solver: AskTell | None, budget: int) -> bool:
-    """Whether the noise of a value is measured: of scalars, where that takes few of the values."""
+def _is_measured(solver: AskTell | None, budget: int, *, asked: bool) -> bool:
+    """Whether the noise of a value is measured: of scalars, where that takes few of the values.
+
+    Where the user asks for it, there is noise, and half of the values are few.
+    """
+    few = budget > 2 * MOST_POINTS if asked else affords(budget)
     if solver is None:
-        return affords(budget)
+        return few
     fits = solver.num_points + MOST_POINTS < budget
-    return affords(budget) and fits and 0 in solver.method.value_ndims
+    return few and fits and 0 in solver.method.value_ndims
 
 
 class _Run:

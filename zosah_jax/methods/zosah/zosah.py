@@ -40,11 +40,11 @@ class ZOSAH(Method):
     follow is seen, too: under momentum beta a step leads 1 / (1 - beta) times as far as it says,
     and is shortened by as much (so is one under a learning rate above 1).
 
-    Values are compared within a period only, for any basis: keep a mini-batch for a whole one. In
-    random directions every period then asks its batch, by a value where the last step came from,
-    how much of that step holds for it, too: steps are that part of a Newton step, in the mean of
-    some thirty periods, so that noise between batches, or of values, does not lead up. On a batch
-    that is the same, that part is 1.
+    Values are compared within a period only, for any basis: keep a mini-batch for a whole one (of
+    random directions that is a step). In random directions every period then asks its batch, by a
+    value where the last step came from, how much of that step holds for it, too: steps are that
+    part of a Newton step, in the mean of some thirty periods, so that noise between batches, or of
+    values, does not lead up. On a batch that is the same, that part is 1.
 
     The published descriptions leave points open; the defaults are what measured best (see
     `experiments/README.md`), and `reading="paper"` is the paper's reading of all of them.
@@ -52,7 +52,7 @@ class ZOSAH(Method):
     Args:
         subspace_dim: m, even, 2 to d (static). None: about d/2, at most 16; of random directions 8.
         period: T, steps between subspace switches, or of random directions between values on
-            steps. None: 5, or 1 where d = 2 and coordinates are the basis (paper: 20).
+            steps. None: 5 (paper: 20), or 1 where d = 2, and along random directions.
         smoothing: epsilon, absolute length of the forward differences. None: the square root of
             the machine epsilon of the parameters (as perturbed: float32 or wider), times
             max(1, |x_i|). An objective that computes or is measured less exactly than that needs
