@@ -83,6 +83,7 @@ def run_cma(
     seed: int,
     *,
     goes_on: bool = False,
+    told: Callable[[np.ndarray], object] | None = None,
     **options: Any,
 ) -> int:
     """A run of CMA-ES (pycma), until it converges.
@@ -93,6 +94,7 @@ def run_cma(
         spread: first standard deviation, the same in all coordinates.
         seed: of its draws, positive (0 would be the clock).
         goes_on: whether it goes on where it has converged.
+        told: called with the mean of its distribution after every generation.
         **options: pycma's.
 
     Returns:
@@ -105,6 +107,8 @@ def run_cma(
     while goes_on or not strategy.stop():
         points = strategy.ask()
         strategy.tell(points, ask_all(points))
+        if told is not None:
+            told(strategy.result.xfavorite)
     return strategy.popsize
 
 
@@ -128,6 +132,7 @@ def run_nlopt(
     lower: np.ndarray,
     upper: np.ndarray,
     xtol_rel: float = 0.0,
+    maxeval: int = 0,
 ) -> np.ndarray | None:
     """A run of a method of NLopt's, until it converges, cannot go on, or `fun` is `Over`.
 
@@ -138,6 +143,7 @@ def run_nlopt(
         lower: bounds; infinite where there is none.
         upper: the same.
         xtol_rel: tolerance of x; NLopt's default is none.
+        maxeval: most values; 0: no limit.
 
     Returns:
         Its result, if it ended of itself.
@@ -155,6 +161,7 @@ def run_nlopt(
     solver.set_upper_bounds(upper)
     solver.set_min_objective(asked)
     solver.set_xtol_rel(xtol_rel)
+    solver.set_maxeval(maxeval)
     with suppress(nlopt.ForcedStop, nlopt.RoundoffLimited):
         return solver.optimize(x0)
     return None

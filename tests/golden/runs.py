@@ -76,10 +76,12 @@ RUNS = {
     "zo_rsn_forward": ("zo_rsn", {"smoothing": 0.1, "differences": "forward"}, 0.3, holed, 11),
     "deepzero": ("deepzero", {"density": 0.4, "mask_period": 3, "smoothing": 0.1}, 0.3, smooth, 11),
     "zosah_dense": (
-        "zosah", {"smoothing": 0.2, "subspace_dim": 4, "basis": "dense"}, 0.5, smooth, 11,
+        "zosah", {"smoothing": 0.2, "subspace_dim": 4, "basis": "dense", "period": 5}, 0.5,
+        smooth, 11,
     ),
     "zosah_low_rank": (
-        "zosah", {"smoothing": 0.2, "subspace_dim": 4, "basis": "low_rank"}, 0.5, smooth, 11,
+        "zosah", {"smoothing": 0.2, "subspace_dim": 4, "basis": "low_rank", "period": 5}, 0.5,
+        smooth, 11,
     ),
     "eggroll": ("eggroll", {"smoothing": 0.1}, 0.2, smooth, 11),
     "eggroll_holed": ("eggroll", {"smoothing": 0.1, "shaping": "difference"}, 0.05, holed, 11),

@@ -7,7 +7,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from zosah_jax.checks import check_static_count, check_static_number
+from zosah_jax.checks import check_not_negative, check_static_count
 from zosah_jax.method import Batch, Known, Method, Outcome, Problem, Stage
 from zosah_jax.methods.quadratic_regression import steps
 from zosah_jax.methods.quadratic_regression.state import QuadraticRegressionState, num_kept
@@ -81,8 +81,8 @@ class QuadraticRegression(Method):
         """Refuse options that are out of range."""
         super().__post_init__()
         check_static_count("num_points", self.num_points)
-        check_static_number("xtol", self.xtol)
-        check_static_number("ftol", self.ftol)
+        check_not_negative("xtol", self.xtol)
+        check_not_negative("ftol", self.ftol)
 
     def init(self, params: Params, key: jax.Array) -> QuadraticRegressionState:
         """A state without a point."""
@@ -150,7 +150,8 @@ class QuadraticRegression(Method):
     def _learn(
         self, state: QuadraticRegressionState, batch: Batch, values: jax.Array, box: Box
     ) -> QuadraticRegressionState:
-        tolerances = steps.Tolerances(self.xtol, self.ftol)
+        dtype = state.radius.dtype
+        tolerances = steps.Tolerances(*(jnp.asarray(t, dtype) for t in (self.xtol, self.ftol)))
         return steps.learn(state, batch.plan, values, box, tolerances)
 
     def _ask_step(self, state: QuadraticRegressionState, params: Params, problem: Problem) -> Batch:

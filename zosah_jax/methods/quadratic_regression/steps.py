@@ -197,8 +197,8 @@ class Tolerances(NamedTuple):
         f: change of the value over a step, promised and seen, over the value.
     """
 
-    x: float
-    f: float
+    x: jax.Array
+    f: jax.Array
 
 
 def learn(
@@ -234,7 +234,7 @@ def learn(
     moved = jnp.linalg.norm(centred(state)[standing.centre])
     further = (state.value < here) & ((len(values) > 1) | plan.is_look)
     radius = jnp.where(further, jnp.maximum(radius, moved), radius)
-    least = max(_SHORT * float(jnp.finfo(here.dtype).eps), tolerances.x)
+    least = jnp.maximum(_SHORT * jnp.finfo(here.dtype).eps, tolerances.x)
     little = tolerances.f * jnp.abs(state.value)
     flat = (jnp.abs(here - values[0]) < little) & (plan.decrease < little)
     ended = (radius <= least) | (flat & known & ~plan.is_look)

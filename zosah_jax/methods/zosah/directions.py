@@ -26,7 +26,7 @@ from zosah_jax.methods.zosah.spectrum import newton_direction
 from zosah_jax.pytree import Params, precision, widen, working_dtype
 
 # T: directions are new every step, and so may the mini-batch be. With 5 and a batch for as long,
-# MNIST is at a loss of 0.45 after 20,000 values in place of 0.42, a language model at 1.07, not 0.88.
+# MNIST is at a loss of 0.45 after 20,000 values, not 0.42, a language model at 1.07, not 0.88.
 _PERIOD = 1
 _INERTIA = 0.1  # part of a step in the next move beyond which values along moves say little
 _SEEN = 0.1  # error of a length along a step, in units of it, up to which values on it are used
