@@ -153,7 +153,7 @@ def _described(entry: dict[str, Any]) -> str:
 def draw(results: dict[str, Any], path: Path) -> None:
     """The middle seed's training loss against values, a panel a task."""
     tasks = list(results["plans"])
-    with style.figure(path, 5.2 * len(tasks), 4.4) as figure:
+    with style.figure(path, 4.5 * len(tasks), 4.6) as figure:
         panels = np.atleast_1d(np.asarray(figure.subplots(1, len(tasks))))
         for task, axes in zip(tasks, panels, strict=True):
             for place, entry in results["entries"].items():
@@ -171,7 +171,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
             axes.set(yscale="log", xlabel="function values spent", ylabel="training loss")
             style.plain_ticks(axes.yaxis)
             axes.set_title(task)
-        panels[-1].legend(*panels[0].get_legend_handles_labels(), loc="upper right", fontsize=8)
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=10)
         figure.suptitle("Networks by values alone: ZO-SAH at learning rate 1, the others tuned")
 
 

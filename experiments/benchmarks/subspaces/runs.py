@@ -54,8 +54,9 @@ def compare(
                 continue
             task = load(name, data_dir) if task is None else task
             begun = time.monotonic()
-            try:
-                entry = _entry(task, ENTRIES[which], plan, until, lambda text: tell(text))
+            try:  # differences of losses are lost in TF32, in which JAX multiplies on a GPU
+                with jax.default_matmul_precision("highest"):
+                    entry = _entry(task, ENTRIES[which], plan, until, lambda text: tell(text))
             except lanes.OutOfTime:
                 tell(f"{place}: no time left; not kept")
                 continue
