@@ -75,7 +75,7 @@ def test_reaction_kinetics(tmp_path, monkeypatch, capsys):
     )
     experiment.run(reaction_kinetics.EXPERIMENT, config)
     results = read(tmp_path)["results"]
-    assert set(results["final"]) == {"ZO-PQN", "ZO-SAH", "COBYQA", "CMA-ES"}
+    assert set(results["final"]) == {"the default", "ZO-PQN", "ZO-SAH", "COBYQA", "CMA-ES"}
     for (misfit,) in results["final"].values():
         assert misfit <= results["start"][0]
     found = results["vectors"]

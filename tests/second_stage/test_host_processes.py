@@ -163,7 +163,7 @@ INTERRUPTED = """
             threading.Thread(target=interrupt, args=(log,), daemon=True).start()
         try:
             out = zosah_jax.minimize(
-                slow_objective.slow, np.zeros(3), budget=40,
+                slow_objective.slow, np.zeros(3), zosah_jax.methods.zosah(), budget=40,
                 host=zosah_jax.Host(log=log, max_workers=workers),
             )
             print("END", out.last_params.tobytes().hex(), out.num_evaluations)
