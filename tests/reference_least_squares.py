@@ -43,8 +43,9 @@ def in_ball_and_box(g, a, centre, radius, low, high):
         push, kept = (g + a @ s)[free], a[np.ix_(free, free)]
         room = np.sqrt(max(radius**2 - np.sum(p[~free] ** 2), 0))
         values, vectors = np.linalg.eigh(kept)
-        # log and exp below take some digits: A + least is to be positive definite after them
-        least = max(-values[0], 0) * (1 + 1e-14) + np.finfo(float).eps * np.abs(values).max()
+        least = max(-values[0], 0) + np.finfo(float).eps * np.abs(values).max()
+        if values[0] + np.exp(np.log(least)) <= 0:  # the last digits that log and exp take
+            least *= 1 + 1e-14
         turned = vectors.T @ (kept @ centre[free] - push)
 
         def length(t, turned=turned, values=values):

@@ -137,7 +137,9 @@ def test_scan_and_vmap_over_seeds_agree_with_single_steps(name, x64):
     step = jitted(make(name), bowl)  # the key is in the state
     for key, point, count in zip(keys, points, counts, strict=True):
         x, state = after(step, x0, make(name, key=key).init(x0), steps)
-        np.testing.assert_allclose(point, x, rtol=1e-4, atol=1e-16)  # the minimum is at 0
+        # the minimum is at 0; a regression that is there errs by the rounding of its points
+        rounding = 1e-16 if name == "noisy_regression" else 1e-20
+        np.testing.assert_allclose(point, x, rtol=1e-4, atol=rounding)
         assert zosah_jax.num_evaluations(state) == count
     distinct = 1 if name == "deepzero" else 3  # DeepZero masks no vector, and draws nothing else
     assert len({tuple(np.asarray(x)) for x in points}) == distinct

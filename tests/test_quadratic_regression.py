@@ -35,7 +35,7 @@ def tell(solver, fun, count):
 
 CASES = {
     "free": (curved, np.array([0.5, 0.3, -1.0]), {}, 26),
-    "valley": (valley, np.array([-1.2, 1.0]), {}, 18),
+    "valley": (valley, np.array([-1.2, 1.0]), {}, 20),
     "bounds": (
         curved,
         np.array([0.5, 0.3, 1.0]),

@@ -159,11 +159,12 @@ INTERRUPTED = """
 
     if __name__ == "__main__":
         log, stop, workers = sys.argv[1], sys.argv[2] == "stop", int(sys.argv[3]) or None
+        method = zosah_jax.methods.METHODS[sys.argv[4]]() if len(sys.argv) > 4 else None
         if stop:
             threading.Thread(target=interrupt, args=(log,), daemon=True).start()
         try:
             out = zosah_jax.minimize(
-                slow_objective.slow, np.zeros(3), zosah_jax.methods.zosah(), budget=40,
+                slow_objective.slow, np.zeros(3), method, budget=40,
                 host=zosah_jax.Host(log=log, max_workers=workers),
             )
             print("END", out.last_params.tobytes().hex(), out.num_evaluations)
@@ -178,8 +179,12 @@ def test_an_interrupt_comes_through_at_once_and_loses_nothing(tmp_path, workers)
     (tmp_path / "slow_objective.py").write_text(SLOW)
     (tmp_path / "script.py").write_text(textwrap.dedent(INTERRUPTED))
 
+    workers_of_all = workers
+
     def run(log, how, workers):
-        command = [sys.executable, "script.py", log, how, str(workers)]
+        # another number of workers is another run of the default
+        named = [] if workers_of_all == 0 else ["zosah"]
+        command = [sys.executable, "script.py", log, how, str(workers), *named]
         done = subprocess.run(
             command, cwd=tmp_path, capture_output=True, text=True, timeout=100, env=ENVIRONMENT
         )

@@ -17,12 +17,13 @@ from zosah_jax.methods.noisy_regression.state import (
     thinned,
 )
 from zosah_jax.methods.regression.minimum import lowest
-from zosah_jax.methods.regression.points import first_unit, nearest
+from zosah_jax.methods.regression.points import first_unit, nearest, taken_up
 from zosah_jax.methods.regression.start import other_side
 from zosah_jax.methods.regression.trust_region import Box
 
 # Lengths of designs and steps.
 _WIDER = 2.0  # radius of the trust region over the half-width of the designs
+_DOUBLED = 2.0  # how much wider it may be than the one before
 _NARROWER = 0.5  # factor on it after a model that was wrong
 _GROWTH = 1.5  # factor by which designs may widen or narrow from one to the next
 _RISE = 100.0  # of the model within a design, in units of the noise, at most
@@ -76,11 +77,8 @@ def informed(
     order = nearest(points, values, first_unit(best, box))[1 : max(room, 1)]
     entries = first + np.arange(len(order))
     state = begin(state, best[None], jnp.min(values)[None], box)
-    return state._replace(
-        points=state.points.at[entries].set(points[order]),
-        values=state.values.at[entries].set(values[order]),
-        there=state.there.at[entries].set(True),
-        start=jnp.max(jnp.abs(values)),
+    return taken_up(state, points[order], values[order], entries)._replace(
+        start=jnp.max(jnp.abs(values))
     )
 
 
@@ -174,7 +172,7 @@ def learn(
     step = jnp.where(moves, state.step, 0)
     length = jnp.linalg.norm(state.step)
     narrow = _NARROWER * jnp.minimum(state.radius, jnp.maximum(length, state.reach))
-    wide = jnp.minimum(_WIDER * state.reach, 2 * state.radius)
+    wide = jnp.minimum(_WIDER * state.reach, _DOUBLED * state.radius)
     centre = jnp.clip(place_of(state, step), box.lower, box.upper)
     state = state._replace(
         centre=centre,
@@ -232,6 +230,7 @@ def stands(state: NoisyRegressionState, box: Box) -> tuple[jax.Array, jax.Array]
 def _noise(state: NoisyRegressionState, noise: jax.Array) -> jax.Array:
     """Standard deviation of a value: its noise, or what the arithmetic errs by."""
     eps, tiny = jnp.finfo(state.start.dtype).eps, jnp.finfo(state.start.dtype).tiny
+    # where f(x0) = 0, so little that its square is a number yet
     return jnp.maximum(noise, jnp.maximum(_ROUNDING * eps * state.start, tiny**0.25))
 
 

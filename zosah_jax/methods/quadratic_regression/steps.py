@@ -17,7 +17,12 @@ from zosah_jax.methods.quadratic_regression.state import (
 )
 from zosah_jax.methods.regression.fit import Fit, fit, kernel
 from zosah_jax.methods.regression.minimum import lowest
-from zosah_jax.methods.regression.points import first_unit, nearest, present_scale
+from zosah_jax.methods.regression.points import (
+    first_unit,
+    nearest,
+    present_scale,
+    taken_up,
+)
 from zosah_jax.methods.regression.start import other_side
 from zosah_jax.methods.regression.trust_region import Box
 
@@ -130,10 +135,7 @@ def informed(
     entries = np.arange(len(order))
     entries = entries if enough else np.where(entries > 0, entries + first - 1, 0)
     state = begin(state, best[None], jnp.min(values)[None], box)
-    return state._replace(
-        points=state.points.at[entries].set(points[order]),
-        values=state.values.at[entries].set(values[order]),
-        there=state.there.at[entries].set(True),
+    return taken_up(state, points[order], values[order], entries)._replace(
         start=jnp.max(jnp.abs(values)),
         stage=jnp.full((), 3 if enough else 1, jnp.int32),
     )

@@ -1,5 +1,7 @@
 """Points of one vector each, the bounds and the size of each coordinate."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -60,6 +62,15 @@ def nearest(points: jax.Array, values: jax.Array, unit: jax.Array) -> jax.Array:
     best = jnp.argmin(values)
     distance = jnp.linalg.norm((points - points[best][None]) / unit[None], axis=1)
     return jnp.argsort(distance.at[best].set(-1), stable=True)
+
+
+def taken_up(state: Any, points: jax.Array, values: jax.Array, entries: Any) -> Any:
+    """The state of a regression with points, all with a value, in these of its entries."""
+    return state._replace(
+        points=state.points.at[entries].set(points),
+        values=state.values.at[entries].set(values),
+        there=state.there.at[entries].set(True),
+    )
 
 
 def present_scale(x: jax.Array, unit: jax.Array, box: Box) -> jax.Array:
