@@ -14,6 +14,7 @@ from experiments.benchmarks.cutest import experiment as cutest
 from experiments.benchmarks.cutest.solvers import OURS, SHORT, SOLVERS, chosen, run
 from experiments.benchmarks.cutest_noise import experiment as cutest_noise
 from experiments.benchmarks.cutest_noise import solvers as noisy
+from experiments.benchmarks.cutest_noise import tables as noise_tables
 from experiments.common import records
 from experiments.common.cutest_problems import flat
 from experiments.common.errors import InputError
@@ -264,7 +265,7 @@ def test_cutest_noise(tmp_path, monkeypatch, capsys):
     for row, seeds in zip(free["gaps"], free["seeds"], strict=True):
         assert row[0] == pytest.approx(np.mean(seeds), rel=1e-2)
         assert 0 < row[0] < 1
-    ratio = cutest_noise.ratios(results, [free], 0, "default")["ROSENBR"]
+    ratio = noise_tables.ratios(results, [free], 0, "default")["ROSENBR"]
     assert ratio == free["gaps"][0][0] / min(free["gaps"][0][1:])
     assert "gap over the best peer's, noise 1e-3" in capsys.readouterr().out
 
