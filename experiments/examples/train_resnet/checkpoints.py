@@ -1,34 +1,16 @@
 """Checkpoints of a run: whole or not there at all, and only of the run that they are asked for."""
 
-import hashlib
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 
-import zosah_jax
 from experiments.common.errors import InputError
-from experiments.common.image_data import ImageData
-from experiments.common.training import Setting, State, spent
+from experiments.common.identity import first_difference, named_leaves
+from experiments.common.training import State, spent
 
 History = dict[str, list[float]]
-
-
-def identity(setting: Setting, data: ImageData) -> dict[str, Any]:
-    """What a checkpoint must agree in: the setting, the data and the library, for JSON."""
-    digest = hashlib.blake2b(digest_size=16)
-    for part in (data.train, data.test):
-        for array in part:
-            digest.update(array.tobytes())
-    about = {
-        **asdict(setting),
-        "data": f"{data.source}, {digest.hexdigest()}",
-        "zosah_jax": zosah_jax.__version__,
-    }
-    return json.loads(json.dumps(about))  # as it will be read: tuples become lists
 
 
 class Checkpoints:
@@ -60,14 +42,11 @@ class Checkpoints:
                 found = about["about"]["identity"]
             except Exception as error:  # whatever orbax meets in a damaged folder
                 raise self._unreadable(error) from error
-        names = [*self._identity, *(name for name in found if name not in self._identity)]
-        for name in names:
-            theirs, ours = found.get(name), self._identity.get(name)
-            if theirs != ours:
-                raise InputError(
-                    f"checkpoints: got {self._folder} of a run with {name} = {theirs!r}, wanted "
-                    f"{ours!r}. Nothing was changed; name another folder."
-                )
+        if (differs := first_difference(found, self._identity)) is not None:
+            raise InputError(
+                f"checkpoints: got {self._folder} of a run with {differs}. Nothing was changed; "
+                "name another folder."
+            )
         return True
 
     def restore(self, like: State) -> tuple[State, History]:
@@ -79,7 +58,7 @@ class Checkpoints:
         Raises:
             InputError: it cannot be read.
         """
-        target = dict(_named(like))
+        target = dict(named_leaves(like))
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(target), about=ocp.args.JsonRestore()
         )
@@ -94,7 +73,7 @@ class Checkpoints:
     def save(self, state: State, history: History) -> None:
         """Keep a state; the one before goes once this one is whole."""
         args = ocp.args.Composite(
-            state=ocp.args.StandardSave(dict(_named(state))),
+            state=ocp.args.StandardSave(dict(named_leaves(state))),
             about=ocp.args.JsonSave({"identity": self._identity, "history": history}),
         )
         with self._manager() as manager:
@@ -109,11 +88,3 @@ class Checkpoints:
             f"checkpoints: got {self._folder}, which cannot be read ({type(error).__name__}: "
             f"{error}); nothing was changed."
         )
-
-
-def _named(state: State) -> list[tuple[str, Any]]:
-    """Leaves of a state by name."""
-    return [
-        (jax.tree_util.keystr(path, simple=True, separator="."), leaf)
-        for path, leaf in jax.tree.leaves_with_path(state)
-    ]

@@ -14,6 +14,7 @@ from experiments import experiment
 from experiments.common import image_data, style, table
 from experiments.common.errors import InputError
 from experiments.common.estimates import ESTIMATES, prepare
+from experiments.common.identity import fingerprint, identity
 from experiments.common.image_data import ImageData
 from experiments.common.networks import NETWORKS
 from experiments.common.training import (
@@ -24,7 +25,7 @@ from experiments.common.training import (
     Training,
     spent,
 )
-from experiments.examples.train_resnet.checkpoints import Checkpoints, History, identity
+from experiments.examples.train_resnet.checkpoints import Checkpoints, History
 from experiments.experiment import check_names
 from zosah_jax.methods import METHODS
 
@@ -221,7 +222,11 @@ def trained(
         InputError: checkpoints are there and not to be resumed, or to be resumed and not there, or
             of another run. Then nothing was trained nor written.
     """
-    kept = [_checkpoints(setting, data, checkpoints) for setting in settings]
+    kept: list[Checkpoints | None] = [None] * len(settings)
+    if checkpoints is not None:
+        read = fingerprint(data)
+        places = [checkpoints / f"{one.method}-{one.seed}" for one in settings]
+        kept = [Checkpoints(p, identity(s, read)) for p, s in zip(places, settings, strict=True)]
     begun = [own is not None and own.check() for own in kept]
     if any(begun) and not resume:
         raise InputError(
@@ -300,12 +305,6 @@ def train(
             bar.update(spent(state) - bar.n)
             bar.set_postfix(loss=f"{entry[1]:.3f}", accuracy=f"{accuracy:.1%}")
     return history, state
-
-
-def _checkpoints(setting: Setting, data: ImageData, folder: Path | None) -> Checkpoints | None:
-    if folder is None:
-        return None
-    return Checkpoints(folder / f"{setting.method}-{setting.seed}", identity(setting, data))
 
 
 def _summary(histories: list[History]) -> dict[str, Any]:
