@@ -119,8 +119,8 @@ def test_the_default_method_goes_by_size_noise_and_bounds():
     assert chosen(jnp.zeros(12)) == methods.quadratic_regression()
     assert chosen(jnp.zeros(13)) == chosen(jnp.zeros(256)) == methods.zopqn()
     assert chosen(jnp.zeros(256), bounded=True) == methods.quadratic_regression()
-    assert chosen(jnp.zeros(257), bounded=True) == methods.zosah()
-    assert chosen(jnp.zeros(257)) == methods.zosah()
+    assert chosen(jnp.zeros(257), bounded=True) == methods.block_newton()
+    assert chosen(jnp.zeros(257)) == methods.block_newton()
     assert methods.default_method(jnp.zeros(256), noisy=True) == methods.noisy_regression()
     assert methods.default_method(jnp.zeros(257), noisy=True) == methods.zosah()
     shapes = {

@@ -40,6 +40,7 @@ zovh = optimizer("zovh")
 zopqn = optimizer("zopqn")
 quadratic_regression = optimizer("quadratic_regression")
 noisy_regression = optimizer("noisy_regression")
+block_newton = optimizer("block_newton")
 
 scale_by_zosah = scale_by("zosah")
 scale_by_rspg = scale_by("rspg")
@@ -57,6 +58,7 @@ scale_by_zovh = scale_by("zovh")
 scale_by_zopqn = scale_by("zopqn")
 scale_by_quadratic_regression = scale_by("quadratic_regression")
 scale_by_noisy_regression = scale_by("noisy_regression")
+scale_by_block_newton = scale_by("block_newton")
 
 __all__ = [
     "AskTell",
@@ -66,6 +68,7 @@ __all__ = [
     "Status",
     "as_optax",
     "automatic",
+    "block_newton",
     "deepzero",
     "eggroll",
     "evaluate",
@@ -88,6 +91,7 @@ __all__ = [
     "plot",
     "quadratic_regression",
     "rspg",
+    "scale_by_block_newton",
     "scale_by_deepzero",
     "scale_by_eggroll",
     "scale_by_fzoo",

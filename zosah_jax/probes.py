@@ -51,6 +51,26 @@ class CoordinateProbes:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
+class PointProbes:
+    """Probes that are points of their own: as much memory as n copies of the parameters.
+
+    Attributes:
+        point: pytree like the parameters in float32 or wider, its leaves with the leading axis n.
+    """
+
+    point: Params
+
+    def __len__(self) -> int:
+        return jax.tree.leaves(self.point)[0].shape[0]
+
+    def apply(self, params: Params) -> Params:
+        """Point of a single probe."""
+        del params
+        return self.point
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
 class CoordinateUpdate:
     """An update of a few addressed coordinates, described: it takes no memory for the others.
 

@@ -120,6 +120,27 @@ def place_of(params: Params, address: Address) -> jax.Array:
     return jnp.asarray(starts)[address.leaf] + address.index
 
 
+def flattened(tree: Params) -> jax.Array:
+    """All coordinates in one vector of the working dtype, shape (d,), in the order of the leaves.
+
+    For the methods that keep such vectors; to move a few coordinates, `add_at` takes no copy.
+    """
+    dtype = working_dtype(tree)
+    return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in jax.tree.leaves(tree)])
+
+
+def unflattened(params: Params, point: jax.Array) -> Params:
+    """A vector of all coordinates as a pytree like the parameters, in float32 or wider."""
+    leaves, treedef = jax.tree.flatten(params)
+    ends = np.cumsum([math.prod(jnp.shape(leaf)) for leaf in leaves])
+    parts = jnp.split(point, ends[:-1])
+    shaped = [
+        jnp.reshape(part, jnp.shape(leaf)).astype(working_dtype(leaf))
+        for part, leaf in zip(parts, leaves, strict=True)
+    ]
+    return jax.tree.unflatten(treedef, shaped)
+
+
 def gather(params: Params, address: Address) -> jax.Array:
     """Values of the addressed coordinates, in the working dtype; shape of the address."""
     total = jnp.zeros(address.leaf.shape, working_dtype(params))

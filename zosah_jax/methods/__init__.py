@@ -1,11 +1,12 @@
 """The methods: frozen, hashable values, one file or folder each (see `zosah_jax.method`).
 
-The published ones stay what their papers say; `zopqn`, `quadratic_regression`, `noisy_regression`
-and `least_squares` (which takes vectors of residuals) are this library's own.
+The published ones stay what their papers say; `zopqn`, `quadratic_regression`, `noisy_regression`,
+`block_newton` and `least_squares` (which takes vectors of residuals) are this library's own.
 """
 
 # The constructors are classes; here they have the names of the optax forms.
 from zosah_jax.method import Method
+from zosah_jax.methods.block_newton.solver import BlockNewton as block_newton
 from zosah_jax.methods.deepzero import DeepZero as deepzero
 from zosah_jax.methods.eggroll import EGGROLL as eggroll
 from zosah_jax.methods.fzoo import FZOO as fzoo
@@ -33,6 +34,7 @@ from zosah_jax.pytree import Params, dimension
 __all__ = [
     "METHODS",
     "Method",
+    "block_newton",
     "deepzero",
     "default_method",
     "eggroll",
@@ -70,6 +72,7 @@ METHODS: dict[str, type[Method]] = {
     "zopqn": zopqn,
     "quadratic_regression": quadratic_regression,
     "noisy_regression": noisy_regression,
+    "block_newton": block_newton,
 }
 """Every method of scalars by name: what the exam of the tests and the experiments run over."""
 
@@ -84,26 +87,27 @@ def default_method(
 
     `quadratic_regression` needs the fewest values where they are exact, and the parameters few or
     bounded; `zopqn` where they are some hundred and free; `noisy_regression` under noise. The
-    models of all three are dense: `zosah` bears any number of parameters.
+    models of all three are dense: beyond some hundred parameters `block_newton` takes over, and
+    `zosah` under noise.
 
     Args:
         params: where the run begins; only its size matters.
         noisy: whether values have noise beyond their rounding.
         bounded: whether parameters have bounds.
         workers: values that can be had at a time, for which regressions ask as many points, at most
-            8. (`zopqn` and `zosah` ask several in any case.)
+            8. (The others ask several in any case.)
 
     Example:
         >>> import numpy as np, zosah_jax
         >>> default_method = zosah_jax.methods.default_method
         >>> [type(default_method(np.zeros(d), noisy=False)).__name__ for d in (12, 200, 3000)]
-        ['QuadraticRegression', 'ZOPQN', 'ZOSAH']
+        ['QuadraticRegression', 'ZOPQN', 'BlockNewton']
         >>> type(default_method(np.zeros(12), noisy=True)).__name__
         'NoisyRegression'
     """
     d = dimension(params)
     if d > LARGEST_DENSE:
-        return zosah()
+        return zosah() if noisy else block_newton()
     if noisy:
         more = min(workers, _MOST_POINTS)
         return noisy_regression(num_points=more if more > num_asked(d) else None)

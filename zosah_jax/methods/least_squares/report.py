@@ -9,8 +9,8 @@ from zosah_jax.method import Problem
 from zosah_jax.methods.least_squares.loss import weights
 from zosah_jax.methods.least_squares.state import LeastSquaresState, measured
 from zosah_jax.methods.least_squares.steps import fitted
-from zosah_jax.methods.regression.points import sides, unflattened
-from zosah_jax.pytree import Params
+from zosah_jax.methods.regression.points import sides
+from zosah_jax.pytree import Params, unflattened
 
 # Exponent of the machine epsilon: a direction that changes the residuals by less than this part of
 # what the strongest one changes is a direction of rounding errors.

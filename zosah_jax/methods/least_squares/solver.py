@@ -17,10 +17,9 @@ from zosah_jax.methods.regression.points import (
     origin,
     probes_at,
     sides,
-    unflattened,
 )
 from zosah_jax.methods.regression.trust_region import Box
-from zosah_jax.pytree import Params, dimension, gather, widen, working_dtype
+from zosah_jax.pytree import Params, dimension, gather, unflattened, widen, working_dtype
 
 
 @dataclass(frozen=True, eq=False)

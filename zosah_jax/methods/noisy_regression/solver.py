@@ -11,9 +11,9 @@ from zosah_jax.method import Batch, Known, Method, Outcome, Problem, Stage
 from zosah_jax.methods.noisy_regression import steps
 from zosah_jax.methods.noisy_regression.fit import Fit
 from zosah_jax.methods.noisy_regression.state import NoisyRegressionState, num_asked, num_kept
-from zosah_jax.methods.regression.points import everywhere, origin, probes_at, sides, unflattened
+from zosah_jax.methods.regression.points import everywhere, origin, probes_at, sides
 from zosah_jax.methods.regression.start import one_side
-from zosah_jax.pytree import Params, dimension, gather, widen, working_dtype
+from zosah_jax.pytree import Params, dimension, gather, unflattened, widen, working_dtype
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,10 +11,10 @@ from zosah_jax.checks import check_not_negative, check_static_count
 from zosah_jax.method import Batch, Known, Method, Outcome, Problem, Stage
 from zosah_jax.methods.quadratic_regression import steps
 from zosah_jax.methods.quadratic_regression.state import QuadraticRegressionState, num_kept
-from zosah_jax.methods.regression.points import everywhere, origin, probes_at, sides, unflattened
+from zosah_jax.methods.regression.points import everywhere, origin, probes_at, sides
 from zosah_jax.methods.regression.start import one_side
 from zosah_jax.methods.regression.trust_region import Box
-from zosah_jax.pytree import Params, dimension, gather, widen, working_dtype
+from zosah_jax.pytree import Params, dimension, gather, unflattened, widen, working_dtype
 
 MOST_PARAMETERS = 12
 """Up to so many, it needs fewer values than `zopqn`: what a quadratic has of unknowns is paid."""

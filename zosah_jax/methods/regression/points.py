@@ -9,7 +9,7 @@ from zosah_jax.bounds import Bounds
 from zosah_jax.method import Problem
 from zosah_jax.methods.regression.trust_region import Box
 from zosah_jax.probes import CoordinateProbes
-from zosah_jax.pytree import Address, Params, add_at, address_of, dimension, gather, widen
+from zosah_jax.pytree import Address, Params, address_of, dimension, gather, widen
 
 _LEAST_UNIT = 0.1  # of the first unit of a coordinate, as it comes nearer to 0
 _WIDTHS = 10.0  # units between two finite bounds, at least
@@ -30,11 +30,6 @@ def probes_at(params: Params, points: jax.Array) -> CoordinateProbes:
     address = everywhere(params)
     every = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, points.shape), address)
     return CoordinateProbes(every, points)
-
-
-def unflattened(params: Params, point: jax.Array) -> Params:
-    """A point of one vector, shape (d,), as a pytree like the parameters, in float32 or wider."""
-    return add_at(origin(params), everywhere(params), point)
 
 
 def sides(params: Params, problem: Problem) -> Box:
