@@ -101,6 +101,29 @@ def costs(objective: Objective, members: int, few: int, repeats: int) -> dict[st
     }
 
 
+def shared_and_copied(objective: Objective, members: int, repeats: int) -> dict[str, Any]:
+    """Times a member, all at once, of directions of low rank and of dense ones, on copies.
+
+    Args:
+        objective: of a member.
+        members: directions that are answered at once.
+        repeats: rounds of timings.
+    """
+    functions: timing.Calls = {
+        "forward": (objective.value, (objective.params,)),
+        "copied": _answering(objective, in_chunks(members), "normal", members)[:2],
+        "shared": _answering(objective, automatic(), LowRank(), members)[:2],
+    }
+    seconds = timing.of_arrays(functions, repeats)
+    copied, shared = (seconds[name] / members for name in ("copied", "shared"))
+    return {
+        "forward_seconds": float(np.median(seconds["forward"])),
+        "copied": _ratio(copied, seconds["forward"]),
+        "shared": _ratio(shared, seconds["forward"]),
+        "of_copies": _ratio(shared, copied),
+    }
+
+
 def _ratio(seconds: np.ndarray, unit: np.ndarray) -> dict[str, Any]:
     """Median and quartiles of ratios of times of the same round."""
     ratios = seconds / unit

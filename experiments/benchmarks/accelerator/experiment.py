@@ -149,6 +149,7 @@ class _Measurement:
         ]
         return [
             Part("population", 30, self._population),
+            Part("population, TF32", 30, self._population_in_tf32),
             Part("mnist", 30, self._mnist),
             *(Part(m, 30, lambda m=m: self._run(m)) for m in METHODS),
             *(Part(f"cost: {name}", 20, lambda n=name: self._cost(n)) for name in TASKS),
@@ -162,6 +163,13 @@ class _Measurement:
         objective = members.transformer(*_SIZE)
         number = self._config.members
         return members.costs(objective, number, number, self._config.repeats)
+
+    def _population_in_tf32(self) -> Any:
+        with jax.default_matmul_precision("default"):  # as JAX multiplies float32 on a GPU
+            found = members.shared_and_copied(
+                members.transformer(*_SIZE), self._config.members, self._config.repeats
+            )
+        return {"device": jax.devices()[0].device_kind, **found}
 
     def _mnist(self) -> Any:
         if self._config.only is None:  # compiled beside this part
@@ -347,6 +355,17 @@ def _population_table(parts: dict[str, Any], number: int) -> str | None:
         *([name, table.ratio(ratio)] for name, ratio in found["ratios"].items()),
         ["low rank, one product / dense, on copies", table.ratio(found["of_copies"])],
     ]
+    quick = parts.get("population, TF32")
+    if quick is not None:
+        rows += [
+            [
+                f"in TF32: forward pass ({quick['device']})",
+                f"{1e3 * quick['forward_seconds']:.3f} ms",
+            ],
+            ["in TF32: dense, on copies", table.ratio(quick["copied"])],
+            ["in TF32: low rank, one product", table.ratio(quick["shared"])],
+            ["in TF32: low rank, one product / dense, on copies", table.ratio(quick["of_copies"])],
+        ]
     return table.markdown([f"{number} members: time a member / forward pass", "median"], rows)
 
 
