@@ -103,7 +103,7 @@ def _answer(
 
     group = _group_of(plan, probes)
     order = jnp.argsort(group)
-    bounds = jnp.searchsorted(group[order], jnp.arange(len(answers) + 1))
+    bounds = jnp.searchsorted(group[order], jnp.arange(len(answers) + 1, dtype=group.dtype))
     values = jnp.broadcast_to(at_base, (len(probes), *at_base.shape))
     for number, answer in enumerate(answers):
         values = _in_turn(answer, chunk, probes, order, bounds[number], bounds[number + 1], values)

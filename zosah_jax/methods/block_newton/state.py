@@ -130,8 +130,13 @@ def with_next_block(state: BlockNewtonState) -> BlockNewtonState:
     age = (turn - state.seen).astype(dtype)
     relative = state.gain / jnp.where(mean > 0, mean, 1)
     known = jnp.maximum(relative, _LEAST_GAIN) ** _GAIN_POWER * age
-    order = 1 + jax.random.uniform(jax.random.fold_in(state.key, turn), met.shape, dtype)
-    score = jnp.where(met, known, order * (jnp.finfo(dtype).max / 4))
+    order = jax.lax.cond(
+        jnp.all(met),
+        lambda key: jnp.zeros(met.shape, dtype),  # nobody asks
+        lambda key: jax.random.uniform(key, met.shape, dtype),
+        jax.random.fold_in(state.key, turn),
+    )
+    score = jnp.where(met, known, (1 + order) * (jnp.finfo(dtype).max / 4))
     block = jax.lax.top_k(score, len(state.block))[1]
     new = jnp.any(state.curvature[block] == 0) & ~are_alike(state)
     return state._replace(
