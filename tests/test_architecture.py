@@ -6,8 +6,6 @@ import importlib
 import inspect
 import pickle
 import re
-import subprocess
-import sys
 import tomllib
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from functools import cache
@@ -113,29 +111,6 @@ def test_extras_are_imported_where_they_are_used_alone():
     for path in SOURCES:
         if "integrations" not in path.parts:
             assert not names(imports_of(path, at_import=True), *EXTRAS), path
-    code = (
-        "import sys, jax; before = jax.config.jax_enable_x64\n"
-        "import zosah_jax\n"
-        "import jax.numpy as jnp\n"
-        "zosah_jax.minimize(lambda x: (x**2).sum(), jnp.ones(2), zosah_jax.rspg(0.1), budget=9)\n"
-        "print(sorted({name.split('.')[0] for name in sys.modules}))\n"
-        "assert jax.config.jax_enable_x64 == before and jnp.zeros(1).dtype == jnp.float32\n"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent
-    )
-    loaded = set(ast.literal_eval(ran.stdout))
-    ours = {"flax", "matplotlib", "orbax", "tqdm", "dask", "distributed", "experiments"}
-    assert not loaded & ours
-    assert "scipy" not in loaded or jax_loads_scipy()
-
-
-@cache
-def jax_loads_scipy():
-    """Whether JAX or optax, not this library, imports SciPy."""
-    code = "import sys, jax, jax.numpy, optax; print('scipy' in sys.modules)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return ran.stdout.strip() == "True"
 
 
 def test_no_cycle_of_imports():

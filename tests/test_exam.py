@@ -60,11 +60,39 @@ def jitted(tx, f=quadratic, **jit_options):
     return jax.jit(step, **jit_options)
 
 
+def placed(tree):
+    """On a device by name, as what a checkpoint restores is: one program for both."""
+    return jax.device_put(tree, jax.devices()[0])
+
+
 @functools.cache
 def plain(name):
-    """A method, its first state and its compiled step on the quadratic."""
+    """A method, its first state and its compiled step on the quadratic; both want `placed`."""
     tx = make(name)
-    return tx, tx.init(jnp.asarray(START)), jitted(tx)
+    return tx, placed(tx.init(jnp.asarray(START))), jitted(tx)
+
+
+@functools.cache
+def wrapped(name):
+    """A method whose learning rate is injected, in a chain, and its compiled step."""
+
+    def shifted(updates, state, params=None, *, shift, **extra):
+        del params, extra
+        return jax.tree.map(lambda u: u + shift, updates), state
+
+    method, own = EXAMINED[name]
+    constructor = getattr(zosah_jax, method)
+    counts = [
+        key
+        for key, p in inspect.signature(constructor).parameters.items()
+        if isinstance(p.default, int)
+    ]
+    inject = optax.inject_hyperparams(
+        constructor, static_args=[*counts, "basis"] if own else counts
+    )
+    shift = optax.GradientTransformationExtraArgs(optax.init_empty_state, shifted)
+    tx = optax.chain(optax.identity(), inject(learning_rate=RATES[name], **own), shift)
+    return tx, jitted(tx, lambda x, scale: scale * quadratic(x))
 
 
 def after(step, x, state, steps):
@@ -90,7 +118,7 @@ def assert_same(one, other):
 
 def test_converges_on_a_convex_quadratic(name):
     _, state, step = plain(name)
-    x = jnp.asarray(START)
+    x = placed(START)
     while zosah_jax.num_evaluations(state) < 800:
         x, state, _ = step(x, state)
     assert quadratic(x) < 1e-2 * quadratic(START)
@@ -113,7 +141,7 @@ def test_hundred_steps_with_donated_buffers_compile_once(name):
     assert all(buffer.is_deleted() for buffer in old)
     assert len(traces) == once
     assert donating._cache_size() == 1
-    assert_same((x, state), after(step, jnp.asarray(START), first, 100))
+    assert_same((x, state), after(step, placed(START), first, 100))
 
 
 @pytest.mark.slow
@@ -152,7 +180,7 @@ def test_bfloat16_params_keep_all_dtypes_and_converge(name):
     x = jnp.asarray(START, jnp.bfloat16)
     state, step = tx.init(x), jitted(tx, lambda x: quadratic(x.astype(jnp.float32)))
     moved, new_state, updates = step(x, state)
-    _, _, wide_updates = wide_step(jnp.asarray(START), wide_state)
+    _, _, wide_updates = wide_step(placed(START), wide_state)
     np.testing.assert_allclose(updates.astype(jnp.float32), wide_updates, rtol=1e-2)
     describe = lambda tree: [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(tree)]  # noqa: E731
     assert describe((moved, new_state)) == describe((x, state))
@@ -163,14 +191,7 @@ def test_bfloat16_params_keep_all_dtypes_and_converge(name):
 
 
 def test_chain_passes_extra_args_on_and_holds_arrays_only(name):
-    def shifted(updates, state, params=None, *, shift, **extra):
-        del params, extra
-        return jax.tree.map(lambda u: u + shift, updates), state
-
-    shift = optax.GradientTransformationExtraArgs(optax.init_empty_state, shifted)
-    tx = optax.chain(optax.identity(), make(name), shift)
-    x = jnp.asarray(START)
-    step = jitted(tx, lambda x, scale: scale * quadratic(x))
+    (tx, step), x = wrapped(name), jnp.asarray(START)
     state = tx.init(x)
     _, plainly, updates = step(x, state, scale=jnp.array(1.0), shift=jnp.array(0.0))
     _, scaled, _ = step(x, state, scale=jnp.array(4.0), shift=jnp.array(0.0))
@@ -185,21 +206,13 @@ def test_chain_passes_extra_args_on_and_holds_arrays_only(name):
 
 
 def test_inject_hyperparams_reaches_the_learning_rate(name):
-    method, own = EXAMINED[name]
-    constructor = getattr(zosah_jax, method)
-    counts = [
-        key
-        for key, p in inspect.signature(constructor).parameters.items()
-        if isinstance(p.default, int)
-    ]
-    tx = optax.inject_hyperparams(constructor, static_args=[*counts, "basis"] if own else counts)(
-        learning_rate=RATES[name], **own
-    )
-    x, state, step = jnp.asarray(START), tx.init(jnp.asarray(START)), jitted(tx)
+    (tx, step), x = wrapped(name), jnp.asarray(START)
+    step = functools.partial(step, scale=jnp.array(1.0), shift=jnp.array(0.0))
     _, reference_state, reference_step = plain(name)
-    _, _, expected = reference_step(x, reference_state)
+    _, _, expected = reference_step(placed(START), reference_state)
+    _, injected, _ = state = tx.init(x)
     np.testing.assert_allclose(step(x, state)[2], expected, rtol=1e-2, atol=1e-4)
-    state.hyperparams["learning_rate"] = 2 * state.hyperparams["learning_rate"]
+    injected.hyperparams["learning_rate"] = 2 * injected.hyperparams["learning_rate"]
     np.testing.assert_allclose(step(x, state)[2], 2 * expected, rtol=1e-2, atol=1e-4)
     assert zosah_jax.num_evaluations(step(x, state)[1]) > 0
 
@@ -209,7 +222,8 @@ def test_learning_rate_may_be_a_schedule(name):
     x, step = jnp.asarray(START), jitted(tx)
     _, state, updates = step(x, tx.init(x))
     _, first, reference_step = plain(name)
-    np.testing.assert_allclose(updates, 3 * reference_step(x, first)[2], rtol=1e-2, atol=1e-4)
+    expected = 3 * reference_step(placed(START), first)[2]
+    np.testing.assert_allclose(updates, expected, rtol=1e-2, atol=1e-4)
     np.testing.assert_array_equal(step(x, state)[2], 0)
 
 
@@ -267,7 +281,7 @@ def test_hidden_parameters_are_filled_in(name, wrapper):
 
 def test_orbax_round_trip_continues_bit_by_bit(name, tmp_path):
     _, state, step = plain(name)
-    x, state = after(step, jnp.asarray(START), state, 7)
+    x, state = after(step, placed(START), state, 7)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(tmp_path / "run", (x, state))
         checkpointer.wait_until_finished()

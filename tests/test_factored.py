@@ -1,10 +1,7 @@
 """Directions of low rank: what they are, and probes along them that share one product."""
 
 import itertools
-import json
 import math
-import subprocess
-import sys
 
 import flax.linen as nn
 import jax
@@ -454,49 +451,6 @@ def test_a_memory_limit_holds_for_factors_too():
         zosah_jax.automatic(100)(value_fn, params, probes)
     values = zosah_jax.automatic(2**13)(value_fn, params, probes)
     np.testing.assert_allclose(values, one_by_one()(value_fn, params, probes), rtol=2e-5)
-
-
-ON_DEVICES = """
-import json, jax, jax.numpy as jnp, numpy as np
-jax.config.update("jax_num_cpu_devices", 4)
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from zosah_jax.evaluate import automatic, factored, sharded
-from zosah_jax.low_rank import LowRank
-from zosah_jax.probes import DirectionProbes
-
-def value_fn(p):
-    x = jax.lax.scan(lambda x, w: (jnp.tanh(x @ w), None), jnp.ones((16, 32)), p["layers"])[0]
-    return jnp.mean((x @ p["out"]) ** 2)
-
-found = {}
-keys = jax.random.split(jax.random.key(0), (16, 1))
-probes = DirectionProbes(keys, jnp.full((16, 1), 1e-1), distribution=LowRank())
-params = {"layers": jnp.ones((3, 32, 32)) / 32, "out": jnp.ones((32, 8))}
-for count in (1, 2, 4):
-    mesh = Mesh(np.array(jax.devices()[:count]), ("members",))
-    here = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
-    for name, local in (("factored", factored(16)), ("automatic", automatic())):
-        evaluate = sharded(mesh, evaluator=local)
-        run = jax.jit(lambda p, q, evaluate=evaluate: evaluate(value_fn, p, q))
-        compiled = run.lower(here, probes).compile()
-        values = np.asarray(compiled(here, probes)).tolist()
-        found[f"{name} {count}"] = compiled.cost_analysis()["flops"], values
-print(json.dumps(found))
-"""
-
-
-def test_each_device_does_its_share():
-    """By XLA's count of the operations of the program of one device."""
-    ran = subprocess.run(
-        [sys.executable, "-c", ON_DEVICES], capture_output=True, text=True, check=True
-    )
-    found = json.loads(ran.stdout)
-    for name in ("factored", "automatic"):
-        (flops, values), *others = (found[f"{name} {count}"] for count in (1, 2, 4))
-        assert len(set(values)) == 16
-        for count, (fewer, same) in zip((2, 4), others, strict=True):
-            np.testing.assert_allclose(same, values, rtol=1e-6)
-            assert fewer < 1.1 * flops / count
 
 
 RATES = {"rspg": 0.008, "mezo": 0.008, "hizoo": 0.05, "fzoo": 0.2}

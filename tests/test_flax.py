@@ -1,7 +1,5 @@
 """Flax models: what is no parameter is the same for all probes of a step, and moves on once."""
 
-import subprocess
-import sys
 from dataclasses import replace
 
 import flax.linen as nn
@@ -261,13 +259,3 @@ def test_bad_input_is_named(case):
     error, says, call = BAD[case]
     with pytest.raises(error, match=says):
         call()
-
-
-def test_missing_flax_names_the_extra():
-    code = (
-        "import sys; sys.modules['flax'] = None\n"
-        "try: import zosah_jax.integrations.flax\n"
-        "except ModuleNotFoundError as error: print(error)"
-    )
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "wanted the extra flax (pip install 'zosah_jax[flax]')" in ran.stdout

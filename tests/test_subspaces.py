@@ -117,8 +117,6 @@ def test_counts_a_value_a_direction_one_more_and_one_a_period():
     method = methods.zosah(6, 5, basis="dense")
     x = jnp.zeros(8)
     tx = zosah_jax.as_optax(method, 1.0)
-    _, states, _ = followed(tx, valley(8), x, 5)
-    del states
     state = tx.init(x)
     step = jax.jit(lambda x, s: tx.update(None, s, x, value_fn=valley(8)))
     for _ in range(5):
