@@ -10,6 +10,7 @@ import numpy as np
 import optax
 
 import zosah_jax
+from experiments.benchmarks.subspaces.entries import Entry
 from experiments.benchmarks.subspaces.tasks import Task, judge
 from experiments.common.batches import batch_places
 from zosah_jax.methods import METHODS
@@ -47,11 +48,14 @@ class Runs(NamedTuple):
     judge: Callable[[Lane], tuple[jax.Array, jax.Array]]
 
 
-def compiled(task: Task, method: str, options: dict[str, Any], batch_steps: int) -> Runs:
+def compiled(task: Task, entry: Entry, options: dict[str, Any]) -> Runs:
     """The runs of a method with its options, for any seeds and learning rates."""
 
     def optimizer(key: Any) -> Any:
-        return zosah_jax.as_optax(METHODS[method](**options, key=key))
+        directions = zosah_jax.as_optax(METHODS[entry.method](**options, key=key))
+        if entry.momentum is None:
+            return directions
+        return optax.chain(directions, optax.trace(entry.momentum))
 
     def start(seeds: list[int], rates: list[float]) -> Lane:
         made = [
@@ -71,7 +75,7 @@ def compiled(task: Task, method: str, options: dict[str, Any], batch_steps: int)
     def step(train: Any, lane: Lane) -> Lane:
         images, labels = train
         if task.batch_size is not None:
-            number = lane.step // batch_steps
+            number = lane.step // entry.batch_steps
             places = batch_places(lane.key, number, task.batch_size, len(labels))
             images, labels = images[places], labels[places]
         updates, state = tx.update(

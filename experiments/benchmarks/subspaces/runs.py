@@ -76,7 +76,7 @@ def _entry(
     tuning: list[dict[str, Any]] = []
     best: tuple[float, lanes.Runs, dict[str, Any], float] | None = None
     for options in entry.options:
-        runs = lanes.compiled(task, entry.method, options, entry.batch_steps)
+        runs = lanes.compiled(task, entry, options)
         if len(entry.rates) == 1:
             best = (0.0, runs, options, entry.rates[0])
             continue
@@ -112,6 +112,7 @@ def _entry(
         "label": entry.label,
         "method": entry.method,
         "options": options,
+        "momentum": entry.momentum,
         "learning_rate": rate,
         "tuning": tuning,
         "seeds": seeds,
