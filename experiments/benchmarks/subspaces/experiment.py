@@ -171,8 +171,11 @@ def draw(results: dict[str, Any], path: Path) -> None:
             axes.set(yscale="log", xlabel="function values spent", ylabel="training loss")
             style.plain_ticks(axes.yaxis)
             axes.set_title(task)
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=6, fontsize=10)
+        lines = {}
+        for axes in panels:  # an entry may take part in one task alone
+            handles, labels = axes.get_legend_handles_labels()
+            lines |= dict(zip(labels, handles, strict=True))
+        figure.legend(lines.values(), lines, loc="outside lower center", ncols=6, fontsize=10)
         figure.suptitle("Networks by values alone: ZO-SAH at learning rate 1, the others tuned")
 
 
