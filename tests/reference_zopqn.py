@@ -6,8 +6,8 @@ Objectives here have all their values.
 
 import numpy as np
 
-SPREAD, CURVING, COMMON = 0.3, 0.05, 0.3
-BATCHES = (8, 32)
+SPREAD, COMMON = 0.3, 0.3
+FEW = 8  # derivatives of a batch, where that is well below d
 LIVING = 8  # values a coordinate after which whole gradients and secant pairs take over
 
 
@@ -18,17 +18,15 @@ class Reference:
         """Begin at x; nothing is evaluated yet."""
         d = len(x)
         self.f, self.x, self.order, self.noise, self.length = f, x.copy(), order, noise, radius
-        self.value, self.trust, self.kind, self.refused, self.distrust = None, None, "base", 0, 0
+        self.value, self.trust, self.kind, self.few = None, None, "base", 0.6 * d > FEW
         size = np.sqrt(np.mean(x**2))
         self.unit = np.maximum(np.abs(x), size) if size > 0 else np.ones(d)
         self.g, self.W, self.seen = np.zeros(d), np.zeros(d), np.zeros(d)
         self.P, self.B, self.V, self.seen_at = (np.zeros((d, d)) for _ in range(4))
-        self.T = COMMON**2 * np.eye(2)
-        self.rho, self.drift, self.factor, self.surprise = 0.0, COMMON**2, 0.0, 1.0
+        self.rho, self.T, self.surprise = 0.0, COMMON**2, 1.0
         self.points, self.kinds, self.values = [], [], 0
-        self.suspect, self.along = np.zeros(d), np.zeros(d)
+        self.along, self.living = np.zeros(d), LIVING * d if self.few else 0
         self.C, self.R, self.theta, self.reach = np.eye(d), np.zeros((d, d)), 0.0, np.inf
-        self.evidence, self.living = 0.0, LIVING * d if min(BATCHES) < 0.6 * d else 0
 
     def ask(self, x):
         self.values += 1
@@ -43,27 +41,20 @@ class Reference:
             self.start, self.kind = abs(self.value), "meet"
         elif self.kind == "try":
             self.try_step()
-        elif self.kind == "recheck":
-            self.recheck()
         else:
             self.look()
-            self.kind = "recheck" if self.suspect.any() else "try"
+            self.kind = "try"
 
     def error(self):
         return self.noise * max(abs(self.value), 1e-12 * self.start)
 
-    def modes(self, s):
+    def common(self):
         root = np.sqrt(self.W)
-        return np.array([self.B @ s, root * (root @ s) - self.W * s])
-
-    def shift(self, k):
-        root = np.sqrt(self.W)
-        self.B = (1 + k[0]) * self.B + k[1] * (np.outer(root, root) - np.diag(self.W))
-        self.rho = self.rho * (1 + k[0]) + k[1]
-        self.factor += k[0]
+        return np.outer(root, root) - np.diag(self.W)
 
     def worth(self):
-        return np.diag(self.P) / (2 * np.maximum(np.diag(self.B), 1e-2 * self.W))
+        b = np.diag(self.B)
+        return np.diag(self.P) / (2 * np.where(b > 0, b, self.W))
 
     # --- looks ------------------------------------------------------------------------------------
 
@@ -75,40 +66,24 @@ class Reference:
             begin = min(met, d - count)
             for place in range(begin, begin + count):
                 self.meet(self.order[place], new=place >= met)
-            self.T[0, 0] += self.drift * count / d
             return
         count = d if self.kind == "whole" else self.kind
         chosen = np.argsort(-self.worth(), kind="stable")[:count]
         curvature = np.maximum(self.W, np.abs(np.diag(self.B)))
-        h = 6 * np.sqrt(self.error() / curvature)
+        h = 2 * np.sqrt(self.error() / curvature)
         h = np.maximum(h, np.sqrt(np.finfo(float).eps) * np.abs(self.x))
         h = (self.x + h) - self.x
         slope, noise = np.zeros(d), (self.error() / h) ** 2
         for i in chosen:
-            e = np.eye(d)[i] * h[i]
-            slope[i] = (self.ask(self.x + e) - self.value) / h[i] - h[i] / 2 * self.B[i, i]
-        if count == d and (self.seen_at == self.seen_at[0]).all():
-            if self.over():
-                self.pair(self.x - self.seen_at[0], slope - self.seen, noise)
-            squared = self.secant(slope, noise)
-        else:
-            moves = self.x - np.diag(self.seen_at)
-            squared = [self.row(i, slope[i], noise[i]) for i in chosen]
-            for i, z in zip(chosen, squared, strict=True):
-                if count < d and z is not None and z > 4:
-                    back = max(abs(moves[i]), h[i])
-                    self.suspect[i] = -back if moves[i] > 0 else back
+            ahead = self.ask(self.x + np.eye(d)[i] * h[i])
+            slope[i] = (ahead - self.value) / h[i] - h[i] / 2 * self.B[i, i]
+        if count == d and self.over() and (self.seen_at == self.seen_at[0]).all():
+            self.pair(self.x - self.seen_at[0], slope - self.seen)
+        squared = [self.row(i, slope[i], noise[i]) for i in chosen]
         if count == d:
             self.g, self.P = slope.copy(), np.zeros((d, d))
             self.seen, self.seen_at = slope.copy(), np.tile(self.x, (d, 1))
         self.forget([z for z in squared if z is not None], count / d)
-
-    def recheck(self):
-        i = np.argmax(np.abs(self.suspect) * np.sqrt(self.W))
-        s = np.eye(len(self.x))[i] * ((self.x[i] + self.suspect[i]) - self.x[i])
-        self.learn_value(s, self.ask(self.x + s) - self.value)
-        self.suspect[i] = 0
-        self.kind = "recheck" if self.suspect.any() else "try"
 
     def meet(self, i, new):
         h = self.length * self.unit[i]
@@ -130,15 +105,14 @@ class Reference:
     def row(self, i, slope, noise):
         s = self.x - self.seen_at[i]
         v, a = self.V @ s, self.V[:, i].copy()
-        m = self.modes(s)[:, i]
+        m = self.common()[i] @ s
         own = (self.V[i, i] * (s @ v) + v[i] ** 2) / 2
-        variance, squared = own + m @ self.T @ m + 2 * noise, None
+        variance, squared = own + self.T * m**2 + 2 * noise, None
         if s @ v > 0:
-            error, share = slope - self.seen[i] - self.B[i] @ s, self.T @ m
-            squared = min(error**2 / variance, 100)
+            error = slope - self.seen[i] - self.B[i] @ s
+            squared = error**2 / variance
             self.B += (np.outer(a, v) + np.outer(v, a)) / 2 * error / variance
-            self.shift(share * error / variance)
-            self.T -= np.outer(share, share) / variance
+            self.correlate(self.T * m, error, variance)
             part = min(1, 2 / len(s)) * own / variance
             self.V -= part * np.outer(v, v) / (s @ v)
         gain = self.P[:, i] / (self.P[i, i] + noise)
@@ -147,41 +121,21 @@ class Reference:
         self.seen[i], self.seen_at[i] = slope, self.x
         return squared
 
-    def secant(self, slope, noise):
-        s = self.x - self.seen_at[0]
-        v = self.V @ s
-        q = s @ v
-        if not q > 0:
-            return []
-        rest = slope - self.seen - self.B @ s
-        N = (q * self.V + np.outer(v, v)) / 2 + np.diag(2 * noise)
-        N += 1e-12 * np.trace(N) / len(s) * np.eye(len(s))
-        M = self.modes(s)
-        weighted = np.linalg.solve(N, M.T)
-        self.T = np.linalg.inv(np.linalg.inv(self.T + 1e-12 * np.eye(2)) + M @ weighted)
-        k = self.T @ (weighted.T @ rest)
-        rest = rest - k @ M
-        self.shift(k)
-        self.B += (np.outer(rest, v) + np.outer(v, rest)) / q
-        self.B -= (s @ rest) * np.outer(v, v) / q**2
-        self.V = self.V - 0.9 * np.outer(v, v) / q
-        return [rest @ np.linalg.solve(N, rest) / len(s)]
+    def correlate(self, share, error, variance):
+        """The common correlation, of covariance `share` with what was off by `error`."""
+        self.B += share * error / variance * self.common()
+        self.rho += share * error / variance
+        self.T -= share**2 / variance
 
     def over(self, next_step=False):
         """Whether the gradient no longer lives on: whole ones are measured, and pairs kept."""
         spent = self.values if next_step else self.spent
         return (self.W > 0).all() and spent >= self.living
 
-    def pair(self, s, y, noise):
+    def pair(self, s, y):
         """BFGS of the inverse in units, all pairs kept: H = C / theta + R."""
-        if self.theta > 0:
-            by_pairs = np.linalg.solve(self.C / self.theta + self.R, s / self.unit) / self.unit
-            off = [np.sqrt(np.sum((y - guess) ** 2 / self.W)) for guess in (self.B @ s, by_pairs)]
-            score = np.clip(np.log(off[0] / off[1]), -3, 3)
-            self.evidence = 0.7 * self.evidence + 0.3 * score
         s, y = s / self.unit, y * self.unit
-        doubt = 2 * np.sqrt(s**2 @ (2 * noise * self.unit**2))
-        if s @ y > max(1e-8 * np.linalg.norm(s) * np.linalg.norm(y), doubt):
+        if s @ y > 1e-8 * np.linalg.norm(s) * np.linalg.norm(y):
             E = np.eye(len(s)) - np.outer(s, y) / (s @ y)
             self.C, self.R = E @ self.C @ E.T, E @ self.R @ E.T + np.outer(s, s) / (s @ y)
             self.theta = np.linalg.norm(y) / np.linalg.norm(s)
@@ -191,18 +145,15 @@ class Reference:
             self.surprise = 0.7 * self.surprise + 0.3 * np.mean(squared)
         rate = 0.3 * min(1, self.surprise) * part
         self.V = self.V + rate * (np.diag(SPREAD * self.W) - self.V)
-        self.T[0, 0] += self.drift * part
-        drift = (1 - 0.2 * part) * self.drift + 0.2 * part * min(self.factor**2, COMMON**2)
-        self.drift, self.factor = max(drift, 1e-8), 0.0
         diagonal = np.abs(np.diag(self.B))
         unit = np.maximum(self.unit, np.abs(self.x))
-        self.W = np.maximum((self.W + diagonal) / 2, np.abs(self.g) / (100 * unit))
-        self.W = np.maximum(self.W, 1e-3 * diagonal.max())
+        W = (self.W + diagonal) / 2
+        self.W = np.maximum(np.maximum(W, 1e-3 * W.max()), np.abs(self.g) / (100 * unit))
 
     # --- trials -----------------------------------------------------------------------------------
 
     def by_pairs(self):
-        return self.over() and self.theta > 0 and self.evidence > -1
+        return self.over() and self.theta > 0
 
     def solved(self):
         """Step and decrease of the model, or of the secant pairs, within the trust region."""
@@ -247,13 +198,12 @@ class Reference:
             self.trust = max(self.trust, 2 * length)
         elif ratio < 0.25:
             self.trust = 0.4 * length
-        self.learn_value(s, change)
+        if change <= 100 * (abs(slope) + self.error()):
+            self.learn_value(s, change)
         better = change < 0
         if better:
             self.move(s)
-            self.x, self.value, self.refused = self.x + s, value, 0
-        else:
-            self.refused += 1
+            self.x, self.value = self.x + s, value
         self.choose(better or along.any(), (ratio > 0.9 and reached) or ratio > 1.5)
 
     def line(self, s, slope, change, ratio):
@@ -270,39 +220,27 @@ class Reference:
 
     def learn_value(self, s, change):
         v, pull = self.V @ s, self.P @ s
-        m = self.modes(s) @ s / 2 if (self.W == 0).any() else np.zeros(2)
-        share = self.T @ m
-        variance = s @ pull + (s @ v) ** 2 / 4 + m @ share + 2 * self.error() ** 2
-        gain = (change - self.g @ s - s @ self.B @ s / 2) / variance
-        self.g = self.g + gain * pull
+        m = s @ self.common() @ s / 2 if (self.W == 0).any() else 0
+        variance = s @ pull + (s @ v) ** 2 / 4 + self.T * m**2 + 2 * self.error() ** 2
+        error = change - self.g @ s - s @ self.B @ s / 2
+        self.g = self.g + error / variance * pull
         self.P = self.P - np.outer(pull, pull) / variance
-        self.B = self.B + gain / 2 * np.outer(v, v)
-        self.T = self.T - np.outer(share, share) / variance
-        self.shift(gain * share)
+        self.B = self.B + error / variance / 2 * np.outer(v, v)
+        self.correlate(self.T * m, error, variance)
 
     def move(self, s):
-        v, M = self.V @ s, self.modes(s)
-        growth = ((s @ v) * self.V + np.outer(v, v)) / 2 + M.T @ self.T @ M
-        growth += CURVING**2 * (s @ (self.W * s)) * np.diag(self.W)
-        self.g, self.P = self.g + M[0], self.P + growth
+        v = self.V @ s
+        self.g = self.g + self.B @ s
+        self.P = self.P + ((s @ v) * self.V + np.outer(v, v)) / 2
 
     def choose(self, better, farther):
-        d = len(self.x)
         if (self.W == 0).any():
-            self.kind = "try" if not better and self.refused < 3 else "meet"
-            return
-        if self.over(next_step=True):
+            self.kind = "meet"
+        elif self.over(next_step=True):
             self.kind = "try" if self.along.any() or not better else "whole"
-            return
-        _, promise = self.solved()
-        worth = np.cumsum(np.sort(self.worth())[::-1])
-        rates = {m: (worth[m - 1] + promise) / (m + 1) for m in BATCHES if m < 0.6 * d}
-        rates["whole"] = (worth[-1] + promise) / (d + 1)
-        if farther or not better:
-            rates["try"] = promise
-        self.kind = max(rates, key=rates.__getitem__)
-        if self.kind != "try":
-            if self.surprise > 2:
-                self.kind, self.distrust = "whole", 10
-            elif self.distrust > 0:
-                self.kind, self.distrust = "whole", self.distrust - 1
+        else:
+            _, promise = self.solved()
+            rates = {FEW: (np.sort(self.worth())[-FEW:].sum() + promise) / (FEW + 1)}
+            if farther or not better:
+                rates["try"] = promise
+            self.kind = max(rates, key=rates.__getitem__)

@@ -15,21 +15,20 @@ from zosah_jax.drive import advance
 from zosah_jax.evaluate.evaluators import all_at_once
 from zosah_jax.method import exact_problem
 from zosah_jax.methods.zopqn.measure import first_batch
-from zosah_jax.methods.zopqn.model import empty_model
 from zosah_jax.methods.zopqn.secants import (
-    believed,
     inverse_of,
     learn_pair,
     no_pairs,
     product_with,
 )
 from zosah_jax.methods.zopqn.state import carry_again, initial_state, is_carried, living
+from zosah_jax.methods.zopqn.trial import ask_trial, tell_trial
 from zosah_jax.methods.zopqn.trust_region import spectrum, spectrum_of_inverse, trust_region_step
 
 D, STAGES, NOISE = 21, 60, 1e-8  # differences so long that rounding is 1e-12 of them
 _DRAW = np.random.default_rng(3)
 ROWS, START = _DRAW.normal(size=(60, D)) + 0.5, 0.3 * _DRAW.normal(size=D)
-KINDS = ("base", "meet", "try", "whole", "recheck", 8, 32)
+KINDS = ("base", "meet", "try", "whole", 8)
 
 
 def smooth(x, xp=jnp):
@@ -79,7 +78,7 @@ def test_equals_the_reference(x64):
     for _ in range(STAGES):
         run.step()
     assert kinds == run.kinds
-    assert {"base", "meet", 8, "try", "recheck"} <= set(kinds)
+    assert {"base", "meet", 8, "try", "whole"} <= set(kinds)
     assert spent == run.values
     np.testing.assert_allclose(points, run.points, rtol=0, atol=1e-7)
     stood = [*points[1:], np.asarray(state.x)]
@@ -87,7 +86,6 @@ def test_equals_the_reference(x64):
     np.testing.assert_allclose(told[:-1], [smooth(p, np) for p in run.points[1:]], rtol=1e-8)
     assert told[-1] < told[0] - 0.1
     assert state.secants.size > 0 < run.theta
-    assert run.evidence != 0
 
 
 @pytest.mark.slow
@@ -179,6 +177,39 @@ def test_a_change_of_the_objective_is_noticed(x64):
     assert bowl(x) < 1e-4
 
 
+def test_a_minimum_that_moves_is_followed(x64):
+    tx = zosah_jax.zopqn()
+    update = jax.jit(lambda state, x, to: tx.update(x, state, x, value_fn=lambda x: bowl(x - to)))
+    x = jnp.array([1.0, -2.0, 0.5])
+    state = tx.init(x)
+    for to in (0.0, 2.0, -1.0):  # each time long after it has converged, and the steps are tiny
+        for _ in range(60):
+            updates, state = update(state, x, to)
+            x = optax.apply_updates(x, updates)
+        assert bowl(x - to) < 1e-6
+
+
+def test_a_value_beside_a_pole_teaches_nothing(x64):
+    method, x = methods.zopqn(), jnp.asarray(START)
+    *_, state, _ = followed(method, smooth, x, 11)
+    problem = exact_problem(x)
+    batch, before = ask_trial(state, problem), state.model.hessian
+    promised = jnp.abs(state.model.gradient @ batch.plan[0])
+    for rise, learns in ((50, True), (150, False), (1e30, False)):
+        after = tell_trial(None, state, problem, batch, state.value + rise * promised[None])
+        assert after.value == state.value
+        assert after.radius < jnp.inf
+        assert bool((after.model.hessian != before).any()) == learns
+
+
+def test_what_f_does_not_depend_on_stays_near(x64):
+    rows = jnp.asarray(ROWS[:8, :8]).at[:, ::4].set(0)
+    f = lambda x: jnp.sum((rows @ (x - 1)) ** 2) + jnp.sum(jnp.logaddexp(0.0, rows @ x))  # noqa: E731
+    out = zosah_jax.minimize(f, jnp.zeros(8), methods.zopqn(), budget=800)
+    assert jnp.abs(jax.grad(f)(out.params)).max() < 1e-5
+    assert jnp.abs(out.params).max() < 1e3
+
+
 @pytest.mark.slow
 def test_more_parameters_than_are_modelled():
     method = methods.zopqn(subspace_dim=5, period=3)
@@ -242,28 +273,21 @@ def test_more_coordinates_than_parameters():
 
 
 def test_secant_pairs(x64):
-    """The newest equation holds, rounding apart; noise and what is not convex are refused."""
+    """The newest equation holds, rounding apart; what is not convex is refused."""
     rng, dim = np.random.default_rng(6), 7
     root = rng.normal(size=(dim, dim))
     hessian, unit = jnp.asarray(root @ root.T + np.eye(dim)), jnp.asarray(rng.uniform(1, 5, dim))
-    model, exact = empty_model(dim, unit.dtype), jnp.zeros(dim)
-    model = model._replace(hessian=hessian / 2, scale=jnp.ones(dim))
-    learn = jax.jit(partial(learn_pair, model=model, unit=unit))
-    pairs = no_pairs(dim, unit.dtype)
-    assert not believed(pairs)
+    learn, pairs = jax.jit(partial(learn_pair, unit=unit)), no_pairs(dim, unit.dtype)
     for _ in range(3 * dim):
         step = jnp.asarray(rng.normal(size=dim))
-        pairs = learn(pairs, step=step, change=hessian @ step, noise=exact)
+        pairs = learn(pairs, step=step, change=hessian @ step)
         np.testing.assert_allclose(product_with(pairs, unit, step), hessian @ step, rtol=1e-9)
-    assert believed(pairs)
     seen = spectrum_of_inverse(*jnp.linalg.eigh(inverse_of(pairs)), unit)
     assert (seen.eigenvalues > 0).all()
     scaled = hessian * jnp.outer(unit, unit)
     np.testing.assert_allclose(seen.eigenvalues, jnp.linalg.eigvalsh(scaled), rtol=0.5)
-    assert pairs.evidence > 0  # B is off by a half, the pairs by less
-    for change, noise in ((-hessian @ step, exact), (hessian @ step, exact + 1e6)):
-        refused = learn(pairs, step=step, change=change, noise=noise)
-        np.testing.assert_array_equal(refused.rest, pairs.rest)
+    refused = learn(pairs, step=step, change=-hessian @ step)
+    np.testing.assert_array_equal(refused.rest, pairs.rest)
 
 
 def test_how_long_the_gradient_is_carried():

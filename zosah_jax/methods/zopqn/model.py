@@ -3,12 +3,10 @@ r"""The quadratic model, what is not known of it, and how every value paid for c
 Around the current point x, f(x + s) = f(x) + g's + s'Bs / 2. Neither g nor B is known; both are
 Gaussian, g with covariance P, and B with
 
-.. math:: \mathrm{cov}(B_{ij}, B_{kl}) = (V_{ik} V_{jl} + V_{il} V_{jk}) / 2
-          + \textstyle\sum_{pq} T_{pq} M^p_{ij} M^q_{kl},
+.. math:: \mathrm{cov}(B_{ij}, B_{kl}) = (V_{ik} V_{jl} + V_{il} V_{jk}) / 2 + T M_{ij} M_{kl},
 
-where M^1 = B (a common factor of all curvatures) and M^2 = sqrt(W) sqrt(W)' - diag(W) (a common
-correlation of all coordinates), W the size of the diagonal. With P = T = 0 the correction by a
-change of gradient is Powell's symmetric Broyden update in the norm of V.
+where M = sqrt(W) sqrt(W)' - diag(W), W the size of the diagonal: one correlation that all
+coordinates have in common, of variance T.
 """
 
 from typing import NamedTuple
@@ -17,13 +15,10 @@ import jax
 import jax.numpy as jnp
 
 SPREAD = 0.3  # sigma: standard deviation of B_ij over sqrt(B_ii B_jj) before anything is seen
-CURVING = 0.05  # relative change of the curvature over a step of unit length in the norm of W
-_COMMON = 0.3  # standard deviation of the common modes before anything is seen, and most drift
+_COMMON = 0.3  # standard deviation of the common correlation before anything is seen
 _FORGET = 0.3  # most of V that a sweep over all coordinates forgets
-_SMALLEST = 1e-3  # least entry of W over its largest
+_SMALLEST = 1e-3  # least entry of W over its largest: where f is flat, x would run away
 _FARTHEST = 100.0  # units
-_RATE = 0.2  # at which the drift of the common factor is learnt
-_SUREST_DRIFT = 1e-8
 
 
 class Model(NamedTuple):
@@ -35,10 +30,8 @@ class Model(NamedTuple):
         hessian: B, shape (D, D).
         spread: V, shape (D, D).
         scale: W, size of the diagonal of B, shape (D,); 0 where nothing is known.
-        modes: T, shape (2, 2).
         correlation: mean of B_ij over sqrt(W_i W_j), scalar.
-        drift: variance that the common factor gains over a step, scalar.
-        factor: corrections to the common factor since the last round of derivatives, scalar.
+        correlation_doubt: T, variance of that, scalar.
         surprise: mean square of standardised errors of predicted gradients, scalar.
         seen_at: x at which each coordinate was last measured, rows of shape (D, D).
         seen: derivative that was measured there, shape (D,).
@@ -49,10 +42,8 @@ class Model(NamedTuple):
     hessian: jax.Array
     spread: jax.Array
     scale: jax.Array
-    modes: jax.Array
     correlation: jax.Array
-    drift: jax.Array
-    factor: jax.Array
+    correlation_doubt: jax.Array
     surprise: jax.Array
     seen_at: jax.Array
     seen: jax.Array
@@ -70,10 +61,8 @@ def empty_model(dim: int, dtype: jax.typing.DTypeLike, correlation: jax.Array | 
         hessian=zeros(dim, dim),
         spread=zeros(dim, dim),
         scale=zeros(dim),
-        modes=_COMMON**2 * jnp.eye(2, dtype=dtype),
         correlation=zeros() + correlation,
-        drift=zeros() + _COMMON**2,
-        factor=zeros(),
+        correlation_doubt=zeros() + _COMMON**2,
         surprise=jnp.ones((), dtype),
         seen_at=zeros(dim, dim),
         seen=zeros(dim),
@@ -108,10 +97,8 @@ def meet(
     Returns:
         A `Model`; off its diagonal, B gets the common correlation.
     """
-    largest = jnp.max(model.scale)
-    tiny = jnp.asarray(jnp.finfo(slope.dtype).tiny, slope.dtype)
-    size = jnp.maximum(jnp.maximum(jnp.abs(curvature), _SMALLEST * largest), tiny)
-    size = jnp.maximum(size, least)
+    least = jnp.maximum(least, _SMALLEST * jnp.max(model.scale))
+    size = jnp.maximum(jnp.abs(curvature), least)
     row = model.correlation * jnp.sqrt(model.scale) * jnp.sqrt(size)
     row = row.at[index].set(curvature)
     spread = jnp.zeros_like(row).at[index].set(SPREAD * size)
@@ -150,23 +137,24 @@ def learn_derivative(
     dim = position.shape[0]
     step = position - model.seen_at[index]
     along, column = model.spread @ step, model.spread[:, index]
-    share = model.modes @ _mode_products(model, step)[:, index]
+    common = _common_product(model, step)[index]
+    share = model.correlation_doubt * common
     reach = step @ along
     own = (model.spread[index, index] * reach + along[index] ** 2) / 2
-    variance = own + _mode_products(model, step)[:, index] @ share + 2 * noise
+    variance = own + common * share + 2 * noise
     error = slope - model.seen[index] - model.hessian[index] @ step
     told = jnp.isfinite(slope) & (variance > 0) & (reach > 0)
     gain = jnp.where(told, error / jnp.where(told, variance, 1), 0)
     outer = jnp.outer(column, along)
-    model = _shifted(
+    model = _correlated(
         model._replace(hessian=model.hessian + gain / 2 * (outer + outer.T)), gain * share
     )
     part = jnp.where(told, min(1, 2 / dim) * own / jnp.where(told, variance, 1), 0)
     learnt = model._replace(
         spread=model.spread - part * jnp.outer(along, along) / jnp.where(told, reach, 1),
-        modes=model.modes - _over(jnp.outer(share, share), variance, told),
+        correlation_doubt=model.correlation_doubt - _over(share**2, variance, told),
     )
-    squared = jnp.where(told, jnp.minimum(error * gain, 100), jnp.nan)
+    squared = jnp.where(told, error * gain, jnp.nan)
     return _seen_at(_gradient_learnt(learnt, index, slope, noise), index, position, slope), squared
 
 
@@ -190,52 +178,6 @@ def _seen_at(model: Model, index: jax.Array, position: jax.Array, slope: jax.Arr
     )
 
 
-def learn_gradient(
-    model: Model, position: jax.Array, gradient: jax.Array, noise: jax.Array
-) -> tuple[Model, jax.Array]:
-    """The model corrected by a whole gradient, the last one whole as well: a secant pair.
-
-    The common modes are fitted to the change of gradient first; Powell's symmetric Broyden update
-    in the norm of V takes the rest, and V forgets the direction, so that earlier pairs stay.
-
-    Args:
-        model: the model, at x; all coordinates were last measured at one point.
-        position: x, shape (D,).
-        gradient: g(x), all of it finite.
-        noise: variance of the error of each entry, shape (D,).
-
-    Returns:
-        The model, and the mean square of the standardised errors (NaN: no move, nothing told).
-    """
-    dim = position.shape[0]
-    step = position - model.seen_at[0]
-    along = model.spread @ step
-    reach = step @ along
-    told = reach > 0
-    reach = jnp.where(told, reach, 1)
-    rest = gradient - model.seen - model.hessian @ step
-    covariance = (reach * model.spread + jnp.outer(along, along)) / 2 + jnp.diag(2 * noise)
-    ridge = 1e-12 if rest.dtype == jnp.float64 else 1e-6
-    level = jnp.where(told, jnp.trace(covariance) / dim, 1)
-    covariance = jnp.where(told, covariance, 0)
-    covariance += jnp.where(told, ridge, 1) * level * jnp.eye(dim, dtype=rest.dtype)
-    products = _mode_products(model, step)
-    factor = jax.scipy.linalg.cho_factor(covariance)
-    weighted = jax.scipy.linalg.cho_solve(factor, products.T)
-    modes = jnp.linalg.inv(_inverse(model.modes) + products @ weighted)
-    shift = modes @ (weighted.T @ rest)
-    rest = rest - shift @ products
-    squared = rest @ jax.scipy.linalg.cho_solve(factor, rest) / dim
-    shifted = _shifted(model, shift)
-    outer = jnp.outer(rest, along) / reach
-    hessian = shifted.hessian + outer + outer.T
-    hessian -= (step @ rest) * jnp.outer(along, along) / reach**2
-    spread = model.spread - 0.9 * jnp.outer(along, along) / reach
-    learnt = shifted._replace(hessian=hessian, spread=spread, modes=modes)
-    learnt = jax.tree.map(lambda new, old: jnp.where(told, new, old), learnt, model)
-    return replace_gradient(learnt, position, gradient), jnp.where(told, squared, jnp.nan)
-
-
 def replace_gradient(model: Model, position: jax.Array, gradient: jax.Array) -> Model:
     """The model with a gradient that is wholly known."""
     return model._replace(
@@ -256,13 +198,13 @@ def learn_value(
         step: s, shape (D,).
         change: the difference of values, finite or not; NaN changes nothing.
         noise: variance of its error.
-        common: whether the common modes learn from it. Later than in the first sweep, what a value
+        common: whether the correlation learns from it. Later than in the first sweep, what a value
             tells beyond the model is the curving of f along s more than anything common.
     """
     along, pull = model.spread @ step, model.doubt @ step
-    products = jnp.where(common, _mode_products(model, step) @ step / 2, 0)
-    share = model.modes @ products
-    variance = step @ pull + (step @ along) ** 2 / 4 + products @ share + noise
+    product = jnp.where(common, _common_product(model, step) @ step / 2, 0)
+    share = model.correlation_doubt * product
+    variance = step @ pull + (step @ along) ** 2 / 4 + product * share + noise
     told = jnp.isfinite(change) & (variance > 0)
     error = change - predicted_change(model, step)
     gain = _over(jnp.where(told, error, 0), variance, told)
@@ -270,9 +212,9 @@ def learn_value(
         gradient=model.gradient + gain * pull,
         doubt=model.doubt - _over(jnp.outer(pull, pull), variance, told),
         hessian=model.hessian + gain / 2 * jnp.outer(along, along),
-        modes=model.modes - _over(jnp.outer(share, share), variance, told),
+        correlation_doubt=model.correlation_doubt - _over(share**2, variance, told),
     )
-    return _shifted(learnt, gain * share)
+    return _correlated(learnt, gain * share)
 
 
 def predicted_change(model: Model, step: jax.Array) -> jax.Array:
@@ -281,28 +223,20 @@ def predicted_change(model: Model, step: jax.Array) -> jax.Array:
 
 
 def moved(model: Model, step: jax.Array) -> Model:
-    """The model around x + s: the gradient follows B, and its doubt grows by what B leaves open."""
-    along, products = model.spread @ step, _mode_products(model, step)
-    length = step @ (model.scale * step)
+    """The model around x + s: the gradient follows B, and its doubt grows by that of B s."""
+    along = model.spread @ step
     growth = ((step @ along) * model.spread + jnp.outer(along, along)) / 2
-    growth += products.T @ model.modes @ products
-    growth += CURVING**2 * length * jnp.diag(model.scale)
     return model._replace(
-        gradient=model.gradient + products[0], doubt=_symmetric(model.doubt + growth)
+        gradient=model.gradient + model.hessian @ step, doubt=_symmetric(model.doubt + growth)
     )
 
 
-def drifted(model: Model, part: float) -> Model:
-    """The model after a look at this part of the coordinates: the common factor is less sure."""
-    return model._replace(modes=model.modes.at[0, 0].add(model.drift * part))
-
-
 def forgetful(model: Model, squared: jax.Array, part: float, unit: jax.Array) -> Model:
-    """The model after a look: V returns to its prior as far as it was surprised, and T grows.
+    """The model after a look: V returns to its prior as far as it was surprised; W follows B.
 
     Args:
         model: the model.
-        squared: standardised squared errors of the round, any shape; NaN where there is none.
+        squared: standardised squared errors of the look, any shape; NaN where there is none.
         part: part of all coordinates that was measured.
         unit: length of a unit along each coordinate, shape (D,).
     """
@@ -311,49 +245,37 @@ def forgetful(model: Model, squared: jax.Array, part: float, unit: jax.Array) ->
     surprise = jnp.where(count > 0, 0.7 * model.surprise + 0.3 * mean, model.surprise)
     rate = _FORGET * jnp.minimum(surprise, 1) * part
     prior = jnp.diag(SPREAD * model.scale)
-    drift = (1 - _RATE * part) * model.drift + _RATE * part * jnp.minimum(
-        model.factor**2, _COMMON**2
-    )
-    diagonal = jnp.abs(jnp.diagonal(model.hessian))
-    scale = jnp.maximum((model.scale + diagonal) / 2, flattest(model.gradient, unit))
-    return drifted(model, part)._replace(
+    scale = (model.scale + jnp.abs(jnp.diagonal(model.hessian))) / 2
+    scale = jnp.maximum(scale, _SMALLEST * jnp.max(scale))
+    return model._replace(
         hessian=_symmetric(model.hessian),
         spread=_symmetric(model.spread + rate * (prior - model.spread)),
         surprise=surprise,
-        drift=jnp.maximum(drift, _SUREST_DRIFT),
-        factor=jnp.zeros_like(model.factor),
-        scale=jnp.maximum(scale, _SMALLEST * jnp.max(diagonal)),
+        scale=jnp.maximum(scale, flattest(model.gradient, unit)),
     )
 
 
 def flattest(slope: jax.Array, unit: jax.Array) -> jax.Array:
-    """Least entry of W: that of a curvature that ends the slope within a hundred units.
+    """Least entry of W, positive: that of a curvature that ends the slope within a hundred units.
 
     Where f is linear nothing else tells a length, and W is the norm of the trust region.
     """
-    return jnp.abs(slope) / (_FARTHEST * unit)
+    return jnp.maximum(jnp.abs(slope) / (_FARTHEST * unit), jnp.finfo(slope.dtype).tiny)
 
 
-def _mode_products(model: Model, step: jax.Array) -> jax.Array:
-    """M^1 s and M^2 s, shape (2, D)."""
+def _common_product(model: Model, step: jax.Array) -> jax.Array:
+    """M s, shape (D,)."""
     root = jnp.sqrt(model.scale)
-    common = root * (root @ step) - model.scale * step
-    return jnp.stack([model.hessian @ step, common])
+    return root * (root @ step) - model.scale * step
 
 
-def _shifted(model: Model, shift: jax.Array) -> Model:
-    """B + shift_1 M^1 + shift_2 M^2."""
+def _correlated(model: Model, shift: jax.Array) -> Model:
+    """B + shift M."""
     root = jnp.sqrt(model.scale)
-    common = jnp.outer(root, root) - jnp.diag(model.scale)
     return model._replace(
-        hessian=(1 + shift[0]) * model.hessian + shift[1] * common,
-        correlation=model.correlation * (1 + shift[0]) + shift[1],
-        factor=model.factor + shift[0],
+        hessian=model.hessian + shift * (jnp.outer(root, root) - jnp.diag(model.scale)),
+        correlation=model.correlation + shift,
     )
-
-
-def _inverse(modes: jax.Array) -> jax.Array:
-    return jnp.linalg.inv(modes + 1e-12 * jnp.eye(2, dtype=modes.dtype))
 
 
 def _over(part: jax.Array, whole: jax.Array, defined: jax.Array) -> jax.Array:

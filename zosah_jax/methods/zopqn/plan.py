@@ -5,7 +5,7 @@ import jax.numpy as jnp
 
 from zosah_jax.linear_algebra import eigh
 from zosah_jax.method import Problem
-from zosah_jax.methods.zopqn.secants import believed, inverse_of
+from zosah_jax.methods.zopqn.secants import inverse_of
 from zosah_jax.methods.zopqn.state import ZOPQNState, is_carried
 from zosah_jax.methods.zopqn.trust_region import (
     Spectrum,
@@ -36,7 +36,7 @@ def _fixed(state: ZOPQNState) -> jax.Array:
 
 def by_pairs(state: ZOPQNState, problem: Problem) -> jax.Array:
     """Whether the secant pairs propose the step; at a bound the model does."""
-    return ~is_carried(state, problem) & believed(state.secants) & ~jnp.any(_fixed(state))
+    return ~is_carried(state, problem) & (state.secants.size > 0) & ~jnp.any(_fixed(state))
 
 
 def planned_step(state: ZOPQNState, problem: Problem) -> tuple[jax.Array, jax.Array]:

@@ -1,4 +1,4 @@
-"""What comes after a trial: whatever promises the largest decrease a value."""
+"""What comes after a trial: another one, or measurements."""
 
 import jax
 import jax.numpy as jnp
@@ -10,20 +10,18 @@ from zosah_jax.methods.zopqn.plan import continues, planned_step
 from zosah_jax.methods.zopqn.state import (
     BASE,
     BATCH,
+    FEW,
     MEET,
     TRY,
     WHOLE,
     ZOPQNState,
-    batches_of,
-    carry_again,
+    anew,
+    in_batches,
     is_carried,
     tree_where,
 )
 
-_PATIENCE = 3  # rejections in a row before further coordinates are measured
-_STUBBORN = 10  # rejections in a row before everything is measured anew
-_SURPRISE = 2.0  # mean square of standardised errors above which the model is not believed
-_DISTRUST = 10  # steps for which whole gradients are measured then
+_STUBBORN = 10  # rejections in a row before all is measured anew: f may have changed, B be wrong
 
 
 def after_trial(
@@ -38,48 +36,27 @@ def after_trial(
         again: whether another trial is a choice: after a rejection, and where the decrease was as
             promised at the rim of the trust region, or far more.
     """
-    stuck, carried = state.rejected > _STUBBORN, is_carried(state, problem)
     everything = jnp.all(known(state.model))
-    stage = jnp.where(continues(state) | ~better, TRY, WHOLE)
-    first_sweep = jnp.where(~better & ~stuck & (state.rejected < _PATIENCE), TRY, MEET)
-    distrust = state.distrust
-    if batches_of(len(state.unit)):
-        promising, distrust = jax.lax.cond(
-            carried & everything,
-            lambda state: _most_promising(state, problem, again, stuck),
-            lambda state: (stage.astype(jnp.int32), state.distrust),
-            state,
+    stage = jnp.where(continues(state) | ~better, TRY, WHOLE).astype(jnp.int32)
+    if in_batches(len(state.unit)):
+        stage = jax.lax.cond(
+            is_carried(state, problem) & everything,
+            lambda: _most_promising(state, problem, again),
+            lambda: stage,
         )
-        stage = promising
-    stage = jnp.where(everything, stage, first_sweep)
-    state = state._replace(
-        # f(x) is asked anew, as f may have changed, and then the whole gradient
-        stage=jnp.where(stuck, BASE, stage).astype(jnp.int32),
-        value=jnp.where(stuck, jnp.inf, state.value),
-        rejected=jnp.where(stuck, 0, state.rejected),
-        distrust=distrust,
+    stage = jnp.where(everything, stage, MEET)
+    fresh = anew(state, state.address)._replace(
+        stage=jnp.full_like(stage, BASE), value=jnp.full_like(state.value, jnp.inf)
     )
-    return tree_where(stuck & ~carried, carry_again(state), state)
+    return tree_where(state.rejected > _STUBBORN, fresh, state._replace(stage=stage))
 
 
-def _most_promising(
-    state: ZOPQNState, problem: Problem, again: jax.Array, stuck: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The next stage while the gradient is carried, and the distrust that is left.
+def _most_promising(state: ZOPQNState, problem: Problem, again: jax.Array) -> jax.Array:
+    """The next stage while the gradient is carried: what promises the largest decrease a value.
 
-    m derivatives promise what the model promises and, for each of them, P_ii / 2 B_ii; the number
-    with the best promise a value is taken.
+    A trial promises what the model does; derivatives before it, P_ii / 2 B_ii more for each.
     """
-    model, dim = state.model, len(state.unit)
     promise = planned_step(state, problem)[1]
-    worth = jnp.cumsum(jax.lax.top_k(worth_of(model), dim)[0])
-    sizes = (*batches_of(dim), dim)
-    rates = [(worth[size - 1] + promise) / (size + 1) for size in sizes]
-    rates.append(jnp.where(again & ~stuck, promise, -jnp.inf))
-    stages = jnp.array([*(BATCH + n for n in range(len(sizes) - 1)), WHOLE, TRY], jnp.int32)
-    stage = stages[jnp.argmax(jnp.nan_to_num(jnp.stack(rates), nan=-jnp.inf))]
-    surprised = (model.surprise > _SURPRISE) & ((stage != TRY) | (state.rejected > _PATIENCE))
-    wary = (stage != TRY) & (state.distrust > 0)
-    stage = jnp.where(surprised | wary | stuck, WHOLE, stage)
-    distrust = jnp.where(surprised, _DISTRUST, state.distrust - wary.astype(jnp.int32))
-    return stage, distrust.astype(jnp.int32)
+    worth = jnp.sum(jax.lax.top_k(worth_of(state.model), FEW)[0])
+    at_once = again & (promise > (worth + promise) / (FEW + 1))
+    return jnp.where(at_once, TRY, BATCH).astype(jnp.int32)

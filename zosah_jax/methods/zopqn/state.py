@@ -22,14 +22,14 @@ from zosah_jax.pytree import (
 )
 
 LARGEST_DENSE = 256  # coordinates, above which the model is of a block of them
-BATCHES = (8, 32)  # derivatives that a stage measures where it does not measure all
+FEW = 8  # derivatives that a stage measures where it does not measure all
 _LIVING = 8  # values a coordinate for which the gradient is carried from step to step
 _ROUNDING = 4.0  # relative error of a value in machine epsilons, where the user names none
 _LEAST_ERROR = 1e-12  # relative to f(x0): no value is taken for exacter
 
-BASE, MEET, TRY, WHOLE, RECHECK, BATCH = range(6)
-"""Stages: f(x); coordinates not yet measured; a step; the whole gradient; a curvature; some
-derivatives (one stage a size). The later ones do not come where there are few coordinates."""
+BASE, MEET, TRY, WHOLE, BATCH = range(5)
+"""Stages: f(x); coordinates not yet measured; a step; the whole gradient; a few derivatives, which
+does not come where there are few coordinates."""
 
 
 class ZOPQNState(NamedTuple):
@@ -43,15 +43,12 @@ class ZOPQNState(NamedTuple):
         turn: number of the block of coordinates, int32.
         spent: values spent in this block, int32.
         rejected: steps rejected in a row, int32.
-        distrust: steps for which whole gradients are yet to be measured, int32.
         living: values of this block up to which the gradient is carried, int32.
         address: the coordinates of the block, leaves of shape (D,).
         at_bound: 1 where x is at the upper bound of a coordinate, -1 at the lower, int32, (D,).
         start: |f(x0)|, scalar; inf before it is known.
         unit: typical size of each coordinate, until its curvature is known, shape (D,).
-        widening: factor on the first differences, which grow while noise drowns them, scalar.
         radius: of the trust region, in the norm of W; inf before the first step.
-        suspect: offsets of coordinates whose curvature is to be measured; 0: none, shape (D,).
         along: the next step, where it continues the last one along its line; else 0, shape (D,).
         reach: radius of the trust region of the secant pairs, in units; inf before a rejection.
         model: of f around x.
@@ -65,15 +62,12 @@ class ZOPQNState(NamedTuple):
     turn: jax.Array
     spent: jax.Array
     rejected: jax.Array
-    distrust: jax.Array
     living: jax.Array
     address: Address
     at_bound: jax.Array
     start: jax.Array
     unit: jax.Array
-    widening: jax.Array
     radius: jax.Array
-    suspect: jax.Array
     along: jax.Array
     reach: jax.Array
     model: Model
@@ -99,15 +93,12 @@ def initial_state(subspace_dim: int | None, params: Params, key: jax.Array) -> Z
         turn=count(),
         spent=count(),
         rejected=count(),
-        distrust=count(),
         living=count() + living(dim),
         address=address,
         at_bound=jnp.zeros(dim, jnp.int32),
         start=missing(),
         unit=unit_of(gather(params, address)),
-        widening=jnp.ones((), dtype),
         radius=missing(),
-        suspect=jnp.zeros(dim, dtype),
         along=jnp.zeros(dim, dtype),
         reach=jnp.full((), jnp.inf, dtype),
         model=empty_model(dim, dtype),
@@ -144,19 +135,14 @@ def unit_of(position: jax.Array) -> jax.Array:
     return jnp.where(size > 0, jnp.maximum(jnp.abs(position), size), 1)
 
 
-def worthwhile(batch: int, dim: int) -> bool:
-    """Whether a batch is well below D; close below, the whole gradient is worth more."""
-    return batch < 0.6 * dim
-
-
-def batches_of(dim: int) -> tuple[int, ...]:
-    """Sizes of the batches of derivatives that are measured, for D coordinates."""
-    return tuple(batch for batch in BATCHES if worthwhile(batch, dim))
+def in_batches(dim: int) -> bool:
+    """Whether a few derivatives are well below D; close below, the whole gradient is worth more."""
+    return 0.6 * dim > FEW
 
 
 def living(dim: int) -> int:
     """Values for which the gradient is carried once all is measured; 0 where it is cheap whole."""
-    return _LIVING * dim if batches_of(dim) else 0
+    return _LIVING * dim if in_batches(dim) else 0
 
 
 def is_carried(state: ZOPQNState, problem: Problem) -> jax.Array:
@@ -166,7 +152,7 @@ def is_carried(state: ZOPQNState, problem: Problem) -> jax.Array:
     secant pairs.
     """
     carried = ~jnp.all(known(state.model)) | (state.spent < state.living)
-    return carried | (problem.noise > 0) if batches_of(len(state.unit)) else carried
+    return carried | (problem.noise > 0) if in_batches(len(state.unit)) else carried
 
 
 def carry_again(state: ZOPQNState) -> ZOPQNState:
@@ -178,6 +164,20 @@ def carry_again(state: ZOPQNState) -> ZOPQNState:
         reach=jnp.full_like(state.reach, jnp.inf),
         secants=no_pairs(dim, state.unit.dtype),
     )
+
+
+def anew(state: ZOPQNState, address: Address, correlation: jax.Array | float = 0) -> ZOPQNState:
+    """The state with nothing known of f along these coordinates but their mean correlation."""
+    dim, dtype = len(state.unit), state.unit.dtype
+    fresh = state._replace(
+        rejected=jnp.zeros_like(state.rejected),
+        address=address,
+        at_bound=jnp.zeros_like(state.at_bound),
+        unit=unit_of(gather(state.x, address)),
+        radius=jnp.full_like(state.radius, jnp.inf),
+        model=empty_model(dim, dtype, correlation),
+    )
+    return carry_again(fresh)
 
 
 def value_error(

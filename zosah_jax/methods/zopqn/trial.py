@@ -11,12 +11,14 @@ from zosah_jax.methods.zopqn.policy import after_trial
 from zosah_jax.methods.zopqn.secants import product_with
 from zosah_jax.methods.zopqn.state import MEET, TRY, WHOLE, ZOPQNState, tree_where, value_error
 from zosah_jax.probes import CoordinateProbes
-from zosah_jax.pytree import Address, add_at, gather, precision
+from zosah_jax.pytree import Address, add_at, gather
 
 _AS_PROMISED, _TOO_SHORT = 0.9, 1.5  # decrease over what the model promised
 _AT_THE_RIM = 0.99  # of the trust region: part of the radius
 _ELSEWHERE = 0.3  # part of a step by pairs that is worth a value to correct
 _FARTHEST = 3.0  # times such a step
+_CUT, _LOST = 0.4, 0.1  # times a step that failed: the next radius; where it had no value
+_ABSURD = 100.0  # times the change by the slope alone: a rise above that (a pole) teaches nothing
 
 
 def ask_trial(state: ZOPQNState, problem: Problem) -> Batch:
@@ -60,11 +62,8 @@ def _tried(
     came, going_on, paired = jnp.isfinite(change), continues(state), by_pairs(state, problem)
     better = came & (change < 0)
     ratio = reduction_ratio(-predicted_change(model, step), change)
-    # the trust region: twice the step where the model was right, 0.4 of it where it was wrong
     length = jnp.sqrt(step @ (model.scale * step))
-    farther = jnp.where(ratio > 0.75, jnp.maximum(radius, 2 * length), radius)
-    nearer = jnp.where(length > 0, jnp.where(came, 0.4, 0.1) * length, radius)
-    next_radius = jnp.where(ratio >= 0.25, farther, nearer)
+    next_radius = _next_radius(radius, length, ratio, jnp.where(came, _CUT, _LOST))
     reach, along = jax.lax.cond(
         paired & ~going_on,
         _line,
@@ -73,15 +72,14 @@ def _tried(
         step,
         change,
     )
-    farthest = jnp.maximum(state.unit, jnp.abs(gather(state.x, state.address)))
-    least = precision(state.x) * jnp.sqrt(jnp.max(model.scale * farthest**2))
-    error = 2 * value_error(noise, state, problem, state.value) ** 2
-    unmet = ~jnp.all(known(model))
-    model = learn_value(model, step, jnp.where(came, change, jnp.nan), error, unmet)
+    error, unmet = value_error(noise, state, problem, state.value), ~jnp.all(known(model))
+    credible = change <= _ABSURD * (jnp.abs(model.gradient @ step) + error)
+    told = jnp.where(came & credible, change, jnp.nan)
+    model = learn_value(model, step, told, 2 * error**2, unmet)
     after = state._replace(
         x=add_at(state.x, state.address, jnp.where(better, step, 0)),
         value=jnp.where(better, new, state.value),
-        radius=jnp.maximum(jnp.where(going_on | paired, radius, next_radius), least),
+        radius=jnp.where(going_on | paired, radius, next_radius),
         reach=reach,
         along=along,
         model=jax.lax.cond(better, moved, lambda model, step: model, model, step),
@@ -91,6 +89,14 @@ def _tried(
     reached = length > _AT_THE_RIM * radius
     farther_still = ((ratio > _AS_PROMISED) & reached) | (ratio > _TOO_SHORT)
     return after_trial(after, problem, better | going_on, ~better | farther_still)
+
+
+def _next_radius(
+    radius: jax.Array, length: jax.Array, ratio: jax.Array, cut: jax.Array
+) -> jax.Array:
+    """At least twice the step where the decrease was as promised; `cut` of it where it was not."""
+    farther = jnp.where(ratio > 0.75, jnp.maximum(radius, 2 * length), radius)
+    return jnp.where((ratio >= 0.25) | (length == 0), farther, cut * length)
 
 
 def reduction_ratio(promised: jax.Array, change: jax.Array) -> jax.Array:
@@ -111,9 +117,9 @@ def _line(state: ZOPQNState, step: jax.Array, change: jax.Array) -> tuple[jax.Ar
     came, bend = jnp.isfinite(change), change - slope
     bends = came & (bend > 0)
     lowest = jnp.where(bends, -slope / (2 * jnp.where(bends, bend, 1)), jnp.inf)
-    cut = jnp.where(bends, jnp.clip(lowest, 0.1, 0.5), jnp.where(came, 0.4, 0.1))
-    farther = jnp.where(ratio > 0.75, jnp.maximum(state.reach, 2 * length), state.reach)
-    reach = jnp.where((ratio >= 0.25) | (length == 0), farther, cut * length)
+    # the parabola's cut saves a twentieth of the values in valleys
+    shorter = jnp.where(bends, jnp.clip(lowest, 0.1, 0.5), jnp.where(came, _CUT, _LOST))
+    reach = _next_radius(state.reach, length, ratio, shorter)
     rest = jnp.clip(lowest, 0.1, _FARTHEST) - 1
     going_on = came & (change < 0) & (jnp.abs(rest) > _ELSEWHERE)
     return reach, jnp.where(going_on, rest * step, 0)

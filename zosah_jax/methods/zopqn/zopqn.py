@@ -10,23 +10,21 @@ import jax.numpy as jnp
 
 from zosah_jax.checks import check_count, check_positive
 from zosah_jax.method import Batch, Method, Outcome, Problem, Stage
-from zosah_jax.methods.zopqn.measure import ask_known, ask_new, tell_batch, tell_new, tell_whole
-from zosah_jax.methods.zopqn.model import empty_model
-from zosah_jax.methods.zopqn.recheck import ask_recheck, tell_recheck
+from zosah_jax.methods.zopqn.measure import ask_known, ask_new, tell_known, tell_new
 from zosah_jax.methods.zopqn.state import (
+    FEW,
     MEET,
     ZOPQNState,
-    batches_of,
+    anew,
     block_dim,
-    carry_again,
     draw_block,
+    in_batches,
     initial_state,
     probes_of,
     tree_where,
-    unit_of,
 )
 from zosah_jax.methods.zopqn.trial import ask_trial, tell_base, tell_trial
-from zosah_jax.pytree import Params, dimension, gather
+from zosah_jax.pytree import Params, dimension
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,21 +39,19 @@ class ZOPQN(Method):
     known of B. A step is two kinds of stages:
 
     - *measurements* of derivatives: of the coordinates that are not yet known, from both sides; or
-      of those of which the model is least certain, 8, 32 or all, whichever promises the largest
-      decrease a value. Where a derivative was more than two standard deviations off, a *recheck* of
-      one value measures B_ii;
+      of the 8 that promise the largest decrease;
     - a *trial* asks for the value at the minimum of the model within a trust region, and goes there
-      if it is lower; so no learning rate but 1 is needed.
+      if it is lower; so no learning rate but 1 is needed. A rise of a hundred times what the slope
+      promised (a pole) teaches nothing. After eleven refused steps everything is measured anew.
 
     After 8 D values (at once for D < 14, where whole gradients are cheap) the gradient is no longer
     carried. A whole one follows each accepted step, and the Hessian is that of the secant pairs
-    since then, by BFGS in a trust region of its own, unless B predicts changes of the gradient
-    better; a further trial continues along a step where a parabola says so. Where values have noise
-    the gradient is carried throughout.
+    since then, by BFGS in a trust region of its own; a further trial continues along a step where a
+    parabola says so. Where values have noise the gradient is carried throughout.
 
     Use it for deterministic objectives of up to some hundred parameters whose values are expensive.
-    It owns its x: f(x) is not asked again, so it is not for mini-batches. The parameters follow x
-    at the learning rate, or as exactly as their dtype can; x does not depend on them.
+    It owns its x: f(x) is hardly ever asked again, so it is not for mini-batches. The parameters
+    follow x at the learning rate, or as exactly as their dtype can; x does not depend on them.
 
     Args:
         subspace_dim: D, how many coordinates are modelled at a time (static), with eight arrays of
@@ -82,8 +78,7 @@ class ZOPQN(Method):
         True
 
     References:
-        The updates of B: Powell, `A new algorithm for unconstrained optimization` (1970), and its
-        reading as Gaussian inference: Hennig, Kiefel, `Quasi-Newton methods: a new direction
+        The prior of B: Hennig, Kiefel, `Quasi-Newton methods: a new direction
         <https://jmlr.org/papers/v14/hennig13a.html>`_, 2013. BFGS: Nocedal, Wright, `Numerical
         Optimization`, 2006, equation 6.17. Carrying the gradient, choosing what to measure by its
         covariance, and the size that the pairs' prior gets anew with each, are this library's own.
@@ -118,18 +113,13 @@ class ZOPQN(Method):
     def stages(self, params: Params) -> tuple[Stage, ...]:
         """Those that can come for so many coordinates, numbered as in `state.py`."""
         dim = block_dim(self.subspace_dim, dimension(params))
-        whole = self._look(partial(ask_known, dim), tell_whole)
-        stages = [
+        stages = (
             Stage(_ask_base, self._tell_base, moves=False),
             Stage(self._ask_new, _told(partial(tell_new, self.noise)), moves=False),
             Stage(_ask_trial, self._tell_trial),
-            whole,
-        ]
-        if batches := batches_of(dim):
-            recheck = _told(partial(tell_recheck, self.noise))
-            stages.append(Stage(_ask_recheck, recheck, moves=False))
-            stages += [self._look(partial(ask_known, size), tell_batch) for size in batches]
-        return tuple(stages)
+            self._look(dim),
+        )
+        return (*stages, self._look(FEW)) if in_batches(dim) else stages
 
     def next_stage(self, state: ZOPQNState) -> jax.Array:
         """The number that the state holds."""
@@ -139,12 +129,12 @@ class ZOPQN(Method):
         """x, and f there; inf where it is not known."""
         return state.x, state.value
 
-    def _look(self, ask: Any, tell: Any) -> Stage:
+    def _look(self, count: int) -> Stage:
         def asked(state: ZOPQNState, params: Params, problem: Problem) -> Batch:
             del params
-            return ask(self.noise, state, problem)
+            return ask_known(count, self.noise, state, problem)
 
-        return Stage(asked, _told(partial(tell, self.noise)), moves=False)
+        return Stage(asked, _told(partial(tell_known, self.noise)), moves=False)
 
     def _ask_new(self, state: ZOPQNState, params: Params, problem: Problem) -> Batch:
         del params
@@ -196,11 +186,6 @@ def _ask_trial(state: ZOPQNState, params: Params, problem: Problem) -> Batch:
     return ask_trial(state, problem)
 
 
-def _ask_recheck(state: ZOPQNState, params: Params, problem: Problem) -> Batch:
-    del params
-    return ask_recheck(state, problem)
-
-
 def _told(tell: Any) -> Any:
     """The `tell` of a stage that measures: it moves nothing."""
 
@@ -231,21 +216,8 @@ def _finite(after: ZOPQNState, before: ZOPQNState) -> ZOPQNState:
 
 def _next_block(state: ZOPQNState) -> ZOPQNState:
     """The state in another block; of the last one, the mean correlation is kept."""
-    dim, turn = len(state.unit), state.turn + 1
-    address = draw_block(state.key, turn, state.x, dim)
-    model = empty_model(dim, state.unit.dtype, state.model.correlation)
-    fresh = state._replace(
-        stage=jnp.full_like(state.stage, MEET),
-        turn=turn,
-        spent=jnp.zeros_like(state.spent),
-        rejected=jnp.zeros_like(state.rejected),
-        distrust=jnp.zeros_like(state.distrust),
-        address=address,
-        at_bound=jnp.zeros_like(state.at_bound),
-        unit=unit_of(gather(state.x, address)),
-        widening=jnp.ones_like(state.widening),
-        radius=jnp.full_like(state.radius, jnp.inf),
-        suspect=jnp.zeros_like(state.suspect),
-        model=model,
-    )
-    return carry_again(fresh)
+    turn = state.turn + 1
+    spent, stage = jnp.zeros_like(state.spent), jnp.full_like(state.stage, MEET)
+    address = draw_block(state.key, turn, state.x, len(state.unit))
+    state = state._replace(turn=turn, spent=spent, stage=stage)
+    return anew(state, address, state.model.correlation)
