@@ -151,7 +151,7 @@ INTERRUPTED = """
         while True:
             time.sleep(0.05)
             try:
-                if sum(1 for _ in open(log)) > 15:
+                if sum(1 for _ in open(log)) > 8:
                     break
             except OSError:
                 pass
@@ -171,7 +171,7 @@ INTERRUPTED = """
         except KeyboardInterrupt:
             print("INTERRUPTED", len(multiprocessing.active_children()))
 """
-SLOW = "import time\n\ndef slow(x):\n    time.sleep(0.05)\n    return float(((x - 1) ** 2).sum())\n"
+SLOW = "import time\n\ndef slow(x):\n    time.sleep(0.1)\n    return float(((x - 1) ** 2).sum())\n"
 
 
 @pytest.mark.parametrize("workers", [0, 2])
