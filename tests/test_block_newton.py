@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from reference_block_newton import Reference
 
-from zosah_jax import Host, methods, minimize
+from zosah_jax import AskTell, Host, methods, minimize
 
 RNG = np.random.default_rng(0)
 D = 40
@@ -114,6 +114,18 @@ def test_bounds_are_kept_and_found():
         x = np.clip(x - 0.5 * gradient, -0.2, 0.6)
     first = rotated(np.zeros(D))
     assert result.value - rotated(x) < 0.02 * (first - rotated(x))
+
+
+def test_it_stands_within_the_bounds_after_every_step():
+    with jax.enable_x64(True):
+        solver, spent = AskTell(np.full(D, 0.1), methods.block_newton(), bounds=(-0.2, 0.6)), 0
+        while spent < 400:
+            asked = solver.ask()
+            spent += len(asked)
+            solver.tell([uneven(x) for x in asked])
+            state = solver.method_state()
+            assert np.all((state.x >= -0.2) & (state.x <= 0.6))
+            assert not np.isfinite(state.value) or state.value == uneven(np.asarray(state.x))
 
 
 def test_missing_values_are_survived():

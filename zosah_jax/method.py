@@ -234,6 +234,14 @@ class Method(ABC):
         return hash((type(self), _identity(self)))
 
 
+def state_where(condition: jax.Array, yes: Any, no: Any) -> Any:
+    """One state or the other, named tuples with the same `key`."""
+    chosen = jax.tree.map(
+        lambda y, n: jnp.where(condition, y, n), yes._replace(key=None), no._replace(key=None)
+    )
+    return chosen._replace(key=no.key)
+
+
 def without_key(method: Method) -> Method:
     """The method with key 0: what a program that takes the key as an argument depends on."""
     return replace(method, key=0)

@@ -87,7 +87,7 @@ def measure(config: Config) -> dict[str, Any]:
         lean = tuple(together["off"])
         left_on = [n for n in config.mechanisms if n not in lean and most(singly[n]) < _SURE]
         again = {n: bench.compared((*lean, n), bench.needed(lean)) for n in left_on if lean}
-        library = bench.library()
+        library = bench.of_library()
         bench.bar.close()
     problems = [
         {
@@ -235,7 +235,7 @@ class _Bench:
         curve = Curve(np.array(spent), np.array(best))
         return [values_to_reach(curve, goal) for goal in self._goals(number, start, optimum)]
 
-    def library(self) -> list[list[int | None]]:
+    def of_library(self) -> list[list[int | None]]:
         """Values of the library's ZO-PQN to the last goal, by problem and seed."""
         self.bar.set_description("the library's")
         found = []

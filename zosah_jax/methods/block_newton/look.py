@@ -72,7 +72,7 @@ def _asked(state: BlockNewtonState, where: Address, seen: Seen) -> Batch:
 def tell_meet(
     state: BlockNewtonState, problem: Problem, seen: Seen, values: jax.Array
 ) -> BlockNewtonState:
-    """G and h of each coordinate from three values of a parabola.
+    """Find g and h of each coordinate by three values of a parabola.
 
     Where a value is missing, or so large that no later difference could be as short as h says, they
     stay unknown, and the next difference is shorter.
@@ -96,7 +96,7 @@ def tell_meet(
 def tell_look(
     state: BlockNewtonState, problem: Problem, seen: Seen, values: jax.Array
 ) -> BlockNewtonState:
-    """G of each coordinate by a difference, less what the curvature adds to it."""
+    """Find g of each coordinate by a difference, less what the curvature adds to it."""
     del problem
     (offset,) = seen.offset
     h = state.curvature[state.block]

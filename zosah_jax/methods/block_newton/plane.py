@@ -8,7 +8,7 @@ import numpy as np
 
 from zosah_jax.bounds import projected
 from zosah_jax.linear_algebra import eigh
-from zosah_jax.method import Batch, Problem
+from zosah_jax.method import Batch, Problem, state_where
 from zosah_jax.methods.block_newton.state import (
     HORIZONS,
     PLANE,
@@ -25,8 +25,8 @@ from zosah_jax.pytree import flattened, unflattened
 _REFRESHED = 0.3  # of the last step's length is a difference along a kept direction
 _SHRINK = 0.3  # of alpha where nothing was lower
 _TOLD = 10.0  # errors of a value that the slope along alpha p is at least: less says nothing
-_LARGEST_SHARE = 1.5  # alpha at most, and by how much a step may change it
-_CHANGE = 3.0
+_LARGEST_SHARE = 1.5  # alpha at most: p is too long more often than too short
+_CHANGE = 3.0  # factor by which a step may change alpha
 _CLIP = 4.0  # alpha that a step goes along p at most: what was measured at alpha holds near it
 _FAR = 10.0  # times the longer of the last step and alpha p is a step long at most
 _LEAST_CURVATURE = 1e-2  # of the largest in the plane: flat and hollow directions are limited
@@ -57,14 +57,15 @@ class Step(NamedTuple):
 
 def ask_refresh(state: BlockNewtonState) -> Batch:
     """Both sides of x along each kept direction."""
-    length = _refreshed(state)
+    length = _beyond(state, _REFRESHED * state.length)
     moves = length[:, None] * state.kept
     return _at(state, jnp.concatenate([moves, -moves]), length)
 
 
 def ask_plane(state: BlockNewtonState) -> Batch:
     """Ask x + alpha p, and that with as long a step along each kept direction."""
-    p, beyond = block_step(state), _beyond(state)
+    p = block_step(state)
+    beyond = _beyond(state, state.share * _norms(state, p[None])[0])
     moves = (state.share * p)[None] + beyond[:, None] * state.kept
     return _at(state, jnp.concatenate([(state.share * p)[None], moves]), beyond)
 
@@ -159,9 +160,13 @@ def tell_trial(
     only_p = jnp.zeros_like(step.share).at[0].set(state.share)
     share = jnp.where(lower, step.share, only_p)
     here = flattened(state.x)
-    point = jnp.where(lower, step.point, here + state.share * p)
+    # where f(x + alpha p) was asked: within the bounds
+    wanted = here + state.share * p
+    nearer = projected(problem.bounds, unflattened(state.x, wanted))
+    point = jnp.where(lower, step.point, flattened(nearer))
     off = jnp.abs(value - state.value - step.promised) > _DOUBT * jnp.abs(step.promised)
-    doubtful = (lower & ~step.straight) | off | ~jnp.isfinite(value)
+    straight = jnp.where(lower, step.straight, jnp.all(flattened(nearer) == wanted))
+    doubtful = ~straight | off | ~jnp.isfinite(value)
 
     moved = point - here
     w = weights(state.curvature)
@@ -180,7 +185,7 @@ def tell_trial(
         doubtful=doubtful,
         length=jnp.sqrt(jnp.sum(w * moved**2)),
     )
-    return _either(lower | instead, with_next_block(after), _failed(state, problem))
+    return state_where(lower | instead, with_next_block(after), _failed(state, problem))
 
 
 def _failed(state: BlockNewtonState, problem: Problem) -> BlockNewtonState:
@@ -193,13 +198,6 @@ def _failed(state: BlockNewtonState, problem: Problem) -> BlockNewtonState:
     least = jnp.minimum(_TOLD * value_error(state, problem) / jnp.maximum(slope, tiny), 1)
     share = jnp.maximum(_SHRINK * state.share, least)
     return with_next_block(state._replace(share=share, doubtful=jnp.ones((), bool)))
-
-
-def _either(condition: jax.Array, yes: BlockNewtonState, no: BlockNewtonState) -> BlockNewtonState:
-    chosen = jax.tree.map(
-        lambda y, n: jnp.where(condition, y, n), yes._replace(key=None), no._replace(key=None)
-    )
-    return chosen._replace(key=no.key)
 
 
 # --- the plane ------------------------------------------------------------------------------------
@@ -226,7 +224,7 @@ def _newton(state: BlockNewtonState, size: jax.Array, slope: jax.Array) -> jax.A
 
 
 def _directions(state: BlockNewtonState) -> jax.Array:
-    """P and the q_j, shape (1 + J, d)."""
+    """The block's p and the q_j, shape (1 + J, d)."""
     return jnp.concatenate([block_step(state)[None], state.kept])
 
 
@@ -241,17 +239,11 @@ def _slopes(state: BlockNewtonState, p: jax.Array) -> jax.Array:
     return jnp.concatenate([along[None], state.kept_slope])
 
 
-def _beyond(state: BlockNewtonState) -> jax.Array:
-    """b_j, so that b_j q_j is as long as alpha p; 0 for a direction that is none, shape (J,)."""
-    size = _norms(state, _directions(state))
-    there = size[1:] > 0
-    return jnp.where(there, state.share * size[0] / jnp.where(there, size[1:], 1), 0)
-
-
-def _refreshed(state: BlockNewtonState) -> jax.Array:
+def _beyond(state: BlockNewtonState, length: jax.Array) -> jax.Array:
+    """b_j, so that b_j q_j is of a length; 0 for a direction that is none, shape (J,)."""
     size = _norms(state, state.kept)
     there = size > 0
-    return jnp.where(there, _REFRESHED * state.length / jnp.where(there, size, 1), 0)
+    return jnp.where(there, length / jnp.where(there, size, 1), 0)
 
 
 def _fading(state: BlockNewtonState) -> jax.Array:

@@ -15,9 +15,7 @@ and the long one. More than two gained nothing, and each costs a value a step.""
 
 _ROUNDING = 4.0  # error of a value in machine epsilons
 _LEAST_CURVATURE = 1e-2  # of a coordinate in units of the mean: a flat one does not run away
-_ALIKE = (
-    0.2  # spread of log |h| up to which a coordinate not yet met is taken to be like the others
-)
+_ALIKE = 0.2  # spread of log |h| up to which all that were not met are taken to be the same
 _LEAST_GAIN = 1e-3  # of a coordinate in units of the mean, so that none is forgotten
 _GAIN_POWER = 0.25  # of the gain beside the age, by which coordinates are chosen
 
@@ -152,6 +150,6 @@ def address(state: BlockNewtonState) -> Address:
 
 
 def block_step(state: BlockNewtonState) -> jax.Array:
-    """p: the Newton step of every coordinate of the block by itself, shape (d,)."""
+    """p, the Newton step of every coordinate of the block by itself, shape (d,)."""
     w = weights(state.curvature)[state.block]
     return jnp.zeros_like(state.curvature).at[state.block].set(-state.slope / w)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from zosah_jax.bounds import reflect
-from zosah_jax.method import Batch, Problem
+from zosah_jax.method import Batch, Problem, state_where
 from zosah_jax.methods.zopqn.model import (
     Model,
     flattest,
@@ -23,7 +23,6 @@ from zosah_jax.methods.zopqn.state import (
     carry_again,
     is_carried,
     probes_of,
-    tree_where,
     value_error,
 )
 from zosah_jax.pytree import Address, gather, precision
@@ -198,4 +197,4 @@ def _whole(
     )
     replaced = replace_gradient(after.model, position, gradient)
     whole = after._replace(model=replaced, secants=secants)
-    return tree_where(complete, whole, tree_where(carried, after, carry_again(after)))
+    return state_where(complete, whole, state_where(carried, after, carry_again(after)))

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from zosah_jax.method import Problem
+from zosah_jax.method import Problem, state_where
 from zosah_jax.methods.zopqn.measure import worth_of
 from zosah_jax.methods.zopqn.model import known
 from zosah_jax.methods.zopqn.plan import continues, planned_step
@@ -18,7 +18,6 @@ from zosah_jax.methods.zopqn.state import (
     anew,
     in_batches,
     is_carried,
-    tree_where,
 )
 
 _STUBBORN = 10  # rejections in a row before all is measured anew: f may have changed, B be wrong
@@ -48,7 +47,7 @@ def after_trial(
     fresh = anew(state, state.address)._replace(
         stage=jnp.full_like(stage, BASE), value=jnp.full_like(state.value, jnp.inf)
     )
-    return tree_where(state.rejected > _STUBBORN, fresh, state._replace(stage=stage))
+    return state_where(state.rejected > _STUBBORN, fresh, state._replace(stage=stage))
 
 
 def _most_promising(state: ZOPQNState, problem: Problem, again: jax.Array) -> jax.Array:

@@ -191,14 +191,6 @@ def value_error(
     return jnp.maximum(relative * size + tiny, problem.noise)
 
 
-def tree_where(condition: jax.Array, yes: ZOPQNState, no: ZOPQNState) -> ZOPQNState:
-    """One state or the other; of the same key."""
-    chosen = jax.tree.map(
-        lambda y, n: jnp.where(condition, y, n), yes._replace(key=None), no._replace(key=None)
-    )
-    return chosen._replace(key=no.key)
-
-
 def probes_of(state: ZOPQNState, chosen: jax.Array, offset: jax.Array) -> CoordinateProbes:
     """Probes of single coordinates of the block, by their numbers, with offsets, shape (n,)."""
     return CoordinateProbes(

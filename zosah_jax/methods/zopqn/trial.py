@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 
 from zosah_jax.bounds import cut
-from zosah_jax.method import Batch, Problem
+from zosah_jax.method import Batch, Problem, state_where
 from zosah_jax.methods.zopqn.model import known, learn_value, moved, predicted_change
 from zosah_jax.methods.zopqn.plan import by_pairs, continues, planned_step, trust_radius
 from zosah_jax.methods.zopqn.policy import after_trial
 from zosah_jax.methods.zopqn.secants import product_with
-from zosah_jax.methods.zopqn.state import MEET, TRY, WHOLE, ZOPQNState, tree_where, value_error
+from zosah_jax.methods.zopqn.state import MEET, TRY, WHOLE, ZOPQNState, value_error
 from zosah_jax.probes import CoordinateProbes
 from zosah_jax.pytree import Address, add_at, gather
 
@@ -40,7 +40,7 @@ def tell_trial(
     state = state._replace(spent=state.spent + 1)
     tried = _tried(noise, state, problem, batch, values[0])
     found = tell_base(state, values[0])
-    return tree_where(jnp.isfinite(state.value), tried, found)
+    return state_where(jnp.isfinite(state.value), tried, found)
 
 
 def tell_base(state: ZOPQNState, value: jax.Array) -> ZOPQNState:

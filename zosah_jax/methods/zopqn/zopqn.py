@@ -9,7 +9,7 @@ import jax.core
 import jax.numpy as jnp
 
 from zosah_jax.checks import check_count, check_positive
-from zosah_jax.method import Batch, Method, Outcome, Problem, Stage
+from zosah_jax.method import Batch, Method, Outcome, Problem, Stage, state_where
 from zosah_jax.methods.zopqn.measure import ask_known, ask_new, tell_known, tell_new
 from zosah_jax.methods.zopqn.state import (
     FEW,
@@ -21,7 +21,6 @@ from zosah_jax.methods.zopqn.state import (
     in_batches,
     initial_state,
     probes_of,
-    tree_where,
 )
 from zosah_jax.methods.zopqn.trial import ask_trial, tell_base, tell_trial
 from zosah_jax.pytree import Params, dimension
@@ -165,7 +164,7 @@ class ZOPQN(Method):
         dim = len(state.unit)
         if dim < dimension(params):
             over = after.spent >= self.period * dim
-            after = tree_where(over, _next_block(after), after)
+            after = state_where(over, _next_block(after), after)
         return Outcome(after, None, before)
 
 
