@@ -259,15 +259,19 @@ OBJECTIVES["weight decay"] = decayed, OBJECTIVES["perceptron"][1]
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
-@pytest.mark.parametrize(("rank", "combined"), [(1, 1), (2, 2)])
-def test_values_are_those_of_the_points(name, rank, combined):
+@pytest.mark.parametrize(
+    ("rank", "combined", "evaluators"),
+    [(1, 1, (factored(), factored(3))), (2, 2, (factored(1), automatic()))],
+    ids=["rank 1", "rank 2, combined"],
+)
+def test_values_are_those_of_the_points(name, rank, combined, evaluators):
     value_fn, params = OBJECTIVES[name]
     probes = probes_of(7, LowRank(rank), 0.1, combined)
     answer = jax.jit(lambda evaluate, p, q: evaluate(value_fn, p, q), static_argnums=0)
     expected = answer(one_by_one(), params, probes)
     spread_out = np.ptp(np.asarray(expected))
     assert spread_out > 0.01
-    for evaluate in (factored(), factored(1), factored(3), automatic()):
+    for evaluate in evaluators:
         values = answer(evaluate, params, probes)
         np.testing.assert_allclose(values, expected, rtol=2e-5, atol=1e-4 * spread_out)
 

@@ -52,11 +52,11 @@ def test_no_traced_value_leaks(name, what):
 
     with jax.checking_leaks():
         if what == "update":
-            jax.jit(functools.partial(update, tx)).lower(x, tx.init(x))
+            jax.eval_shape(functools.partial(update, tx), x, tx.init(x))
         elif what == "minimize":
-            run(x)
+            jax.eval_shape(run, x)
         else:
-            jax.jit(jax.vmap(run)).lower(jnp.zeros((2, 4)))
+            jax.eval_shape(jax.vmap(run), jnp.zeros((2, 4)))
 
 
 @of_every_method
@@ -65,14 +65,14 @@ def test_nothing_is_nan_where_no_value_is(name):
     with jax.debug_nans(True):
         tx, x = make(name), jnp.zeros(4)
         state, step = tx.init(x), jax.jit(functools.partial(update, tx))
-        for _ in range(2):
+        while zosah_jax.num_evaluations(state) < 60:
             x, state = step(x, state)
-        found = zosah_jax.minimize(bowl, jnp.zeros(4), tx, budget=60)
-    (seen,) = zeroth_order_states(state)
-    assert np.isfinite(seen.info.base_value)
-    assert zosah_jax.num_evaluations(state) > 2
-    assert bowl(x) != bowl(jnp.zeros(4))
-    assert found.value < bowl(jnp.zeros(4))
+            (seen,) = zeroth_order_states(state)
+            assert np.isfinite(seen.info.base_value)
+        if name in KINDS:  # the loop around is the same for all
+            found = zosah_jax.minimize(bowl, jnp.zeros(4), tx, budget=60)
+            assert found.value < bowl(jnp.zeros(4))
+    assert bowl(x) < bowl(jnp.zeros(4))
 
 
 @of_every_method

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import scipy.optimize
 from tqdm import tqdm
 
 from experiments import experiment
@@ -15,7 +14,7 @@ from experiments.common import style, table
 from experiments.common.curves import curve_of, values_to_reach
 from experiments.common.errors import InputError
 from experiments.common.functions import CLASSICS
-from experiments.common.solvers import ENDLESS, scipy_curve
+from experiments.common.solvers import ENDLESS, descended, scipy_curve
 from zosah_jax import Host, methods, minimize
 
 
@@ -84,24 +83,12 @@ def _run(
     for name, options in PEERS.items():
         curves[name] = scipy_curve(jitted, x0, name, budget, **options)
     first = float(jitted(x0))
-    optimum = min(_descended(fun, x0), *(float(np.nanmin(c.best)) for c in curves.values()))
+    optimum = min(descended(fun, x0), *(float(np.nanmin(c.best)) for c in curves.values()))
     needed = {
         name: [values_to_reach(curves[name], optimum + gap * (first - optimum)) for gap in gaps]
         for name in (*PEERS, OURS)
     }
     return {"start": first, "optimum": optimum, "values": needed}
-
-
-def _descended(fun: Callable[[Any], Any], x0: np.ndarray) -> float:
-    """Where BFGS ends with exact gradients: the optimum, or a minimum nearby."""
-    both = jax.jit(jax.value_and_grad(fun))
-
-    def pair(x: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = both(x)
-        return float(value), np.asarray(slope)
-
-    options = {"gtol": 1e-12, "maxiter": 20_000}
-    return float(scipy.optimize.minimize(pair, x0, jac=True, method="BFGS", options=options).fun)
 
 
 # --- its tables -----------------------------------------------------------------------------------
