@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments import experiment
+from experiments.benchmarks.host_costs import experiment as host_costs
 from experiments.benchmarks.robustness import experiment as robustness
 from experiments.common.errors import InputError
 from experiments.common.records import read
@@ -118,6 +119,31 @@ def test_robustness(tmp_path, monkeypatch, capsys):
     assert set(results["failing"]) == {"clean", "failing"}
     assert all(np.isfinite(gaps).all() for gaps in results["noise"].values())
     assert "own work a value" in capsys.readouterr().out
+
+
+def test_host_costs(tmp_path, capsys):
+    config = host_costs.Config(
+        dimensions=(2,),
+        noisy_dimensions=(3,),
+        values=60,
+        workers=3,
+        functions=("variably dimensioned", "NONDIA"),
+        dimension=8,
+        seconds=0.002,
+        gap=1e-2,
+        budget=3,
+        out=tmp_path,
+    )
+    experiment.run(host_costs.EXPERIMENT, config)
+    results = read(tmp_path)["results"]
+    quick, noisy = results["own_work"]
+    assert (quick["method"], noisy["method"]) == ("QuadraticRegression", "NoisyRegression")
+    assert min(quick["ms_a_value"], noisy["ms_a_value"]) > 0
+    one, several = (results["slow"]["variably dimensioned"][n] for n in ("1", "3"))
+    assert one["values"] <= several["values"] <= 24
+    assert several["seconds"] > 0.002 * several["values"] / 3
+    assert host_costs.ratios(results)["variably dimensioned"] == several["seconds"] / one["seconds"]
+    assert "geometric mean" in capsys.readouterr().out
 
 
 def test_problems_of_the_robustness_experiment():

@@ -188,7 +188,7 @@ def test_fewer_values(tmp_path, monkeypatch, capsys):
     assert np.shape(data["zopqn"]) == (4, 2)
     assert max(data["zopqn"][0]) < data["lbfgsb"][0]
     assert set(zigzag["peers"]) == {"L-BFGS-B", "BFGS", "COBYQA", "Nelder-Mead", "CMA-ES"}
-    assert zigzag["zopqn"] == [None, None]  # not within 40 values
+    assert zigzag["zopqn"] == zigzag["default"] == [None, None]  # not within 40 values
     assert bowl["dimension"] == 100
     (entry,) = data["methods"]
     assert (entry["method"], entry["setting"]) == ("rspg", "tuned")
@@ -211,7 +211,13 @@ def test_fewer_values(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_classics(tmp_path, capsys):
     config = classics.Config(
-        functions=("TRIDIA",), dimension=8, budget=60, seeds=(0, 4), gaps=(0.1, 1e-3)
+        functions=("TRIDIA",),
+        dimension=8,
+        budget=60,
+        seeds=(0, 4),
+        gaps=(0.1, 1e-3),
+        others=("block_newton",),
+        others_budget=40,
     )
     results = run("classics", config, tmp_path)
     usual, other = results["functions"]["TRIDIA"]
@@ -219,6 +225,7 @@ def test_classics(tmp_path, capsys):
     np.testing.assert_allclose([usual["optimum"], other["optimum"]], 0, atol=1e-8)
     for one in (usual, other):
         assert all(first < second <= 480 for first, second in one["values"].values())
+        assert max(one["values"]["block_newton"]) <= 320
     np.testing.assert_allclose(
         classics.ratios(results, "BFGS")[0],
         np.divide(usual["values"]["zopqn"], usual["values"]["BFGS"]),

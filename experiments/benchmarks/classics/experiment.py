@@ -35,6 +35,10 @@ class Config(experiment.Config):
     """Most values of a run, in units of d."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of ZO-PQN and of the starts; the first takes the usual one."""
+    others: tuple[str, ...] = ("quadratic_regression", "block_newton")
+    """Other methods of the library, by name."""
+    others_budget: int = 100
+    """Most values of a run of theirs, in units of d."""
 
 
 # --- the measurement ------------------------------------------------------------------------------
@@ -61,32 +65,43 @@ def measure(config: Config) -> dict[str, Any]:
             away = np.random.default_rng(seed).standard_normal(d)
             x0 = start(d) + (config.shift * away if number else 0)
             with jax.enable_x64(True):
-                runs.append(_run(fun, x0, config.gaps, config.budget * d, seed))
+                runs.append(_run(fun, x0, config, seed))
         found[name] = runs
     return {
         "gaps": list(config.gaps),
         "dimension": d,
         "budget_in_d": config.budget,
+        "others": list(config.others),
+        "others_budget_in_d": config.others_budget,
         "functions": found,
     }
 
 
-def _run(
-    fun: Callable[[Any], Any], x0: np.ndarray, gaps: tuple[float, ...], budget: int, seed: int
-) -> dict[str, Any]:
-    jitted = jax.jit(fun)
-    # by the host, whose history has an entry a batch, however many there are
-    run = minimize(
-        jitted, x0, methods.zopqn(), budget=budget, key=seed, noise=0, host=Host(retries=0)
-    )
-    curves = {OURS: curve_of(run)}
+def _run(fun: Callable[[Any], Any], x0: np.ndarray, config: Config, seed: int) -> dict[str, Any]:
+    jitted, d, gaps = jax.jit(fun), config.dimension, config.gaps
+    budgets = {OURS: config.budget * d, **dict.fromkeys(config.others, config.others_budget * d)}
+    curves = {
+        # by the host, whose history has an entry a batch, however many there are
+        name: curve_of(
+            minimize(
+                jitted,
+                x0,
+                getattr(methods, name)(),
+                budget=most,
+                key=seed,
+                noise=0,
+                host=Host(retries=0),
+            )
+        )
+        for name, most in budgets.items()
+    }
     for name, options in PEERS.items():
-        curves[name] = scipy_curve(jitted, x0, name, budget, **options)
+        curves[name] = scipy_curve(jitted, x0, name, config.budget * d, **options)
     first = float(jitted(x0))
     optimum = min(descended(fun, x0), *(float(np.nanmin(c.best)) for c in curves.values()))
     needed = {
         name: [values_to_reach(curves[name], optimum + gap * (first - optimum)) for gap in gaps]
-        for name in (*PEERS, OURS)
+        for name in (*PEERS, *budgets)
     }
     return {"start": first, "optimum": optimum, "values": needed}
 
@@ -98,13 +113,17 @@ _MOST = 20.0  # ratio at which one counts in a mean, at most and, inverted, at l
 
 def tables(results: dict[str, Any]) -> dict[str, str]:
     """Tables by the name of their markers in the README."""
-    return {"ratios": _ratios(results), "functions": _functions(results)}
+    tables = {"ratios": _ratios(results), "functions": _functions(results)}
+    return tables | {"others": _others(results)}
 
 
-def ratios(results: dict[str, Any], peer: str) -> np.ndarray:
-    """Values of ZO-PQN over a peer's, by run and gap; 1 where neither gets there."""
+def ratios(
+    results: dict[str, Any], peer: str, method: str = OURS, budget: float = np.inf
+) -> np.ndarray:
+    """Values of a method over a peer's, by run and gap; 1 where neither gets there in a budget."""
     runs = [run["values"] for of in results["functions"].values() for run in of]
-    ours, theirs = (_numbers([run[name] for run in runs]) for name in (OURS, peer))
+    ours, theirs = (_numbers([run[name] for run in runs]) for name in (method, peer))
+    ours, theirs = (np.where(values > budget, np.inf, values) for values in (ours, theirs))
     with np.errstate(invalid="ignore"):
         quotient = np.where(np.isinf(ours) & np.isinf(theirs), 1, ours / theirs)
     return np.clip(quotient, 1 / _MOST, _MOST)
@@ -123,6 +142,18 @@ def _ratios(results: dict[str, Any]) -> str:
         fewer = (found < 1).sum(axis=0)
         rows.append([f"{peer}'s, geometric mean", *(f"{mean:.2f}" for mean in means)])
         rows.append([f"fewer than {peer}", *(f"{number} of {len(found)}" for number in fewer)])
+    return table.markdown(header, rows)
+
+
+def _others(results: dict[str, Any]) -> str:
+    budget = results["others_budget_in_d"]
+    header = [f"within {budget} d values, over L-BFGS-B's"]
+    header += [f"{gap:g} of the gap left" for gap in results["gaps"]]
+    rows = []
+    for method in (OURS, *results["others"]):
+        found = ratios(results, "L-BFGS-B", method, budget * results["dimension"])
+        means = [f"{table.geometric_mean(column):.2f}" for column in found.T]
+        rows.append([style.label(method), *means])
     return table.markdown(header, rows)
 
 

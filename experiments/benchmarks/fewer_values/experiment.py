@@ -1,6 +1,6 @@
 """ZO-PQN against what a user would pick instead, and our other methods, tuned (45 min)."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ import numpy as np
 from tqdm import tqdm
 
 from experiments import experiment
+from experiments.benchmarks.fewer_values.peers import fewest, gradient_peers, valley_peers
 from experiments.common import records, style, table
-from experiments.common.curves import Curve, curve_of, median, values_to_reach
+from experiments.common.curves import curve_of, median
 from experiments.common.datasets import BUILT_IN, LIBSVM
 from experiments.common.errors import InputError
 from experiments.common.problems import Task, away_from_zero, logistic, valley
-from experiments.common.solvers import ENDLESS, Counted, cma_curve, scipy_curve
 from experiments.common.tuning import (
     LEARNING_RATES,
     PUBLISHED,
@@ -27,6 +27,7 @@ from experiments.common.tuning import (
     entry_name,
 )
 from zosah_jax import Result, methods, minimize
+from zosah_jax.method import Method
 
 # MeZO's runs are RSPG's here; ZOHA and DeepZero take 1.2 to 5 times the values of the best one and
 # more everywhere (`comparison`).
@@ -73,17 +74,12 @@ class Config(experiment.Config):
 
 # --- the measurement ------------------------------------------------------------------------------
 
-_TIGHT = {"ftol": 1e-14, "gtol": 1e-10}
-_SMALL = 10  # dimensions up to which the methods for few are run
-
 PARTS = ("zopqn", "peers", "methods")
 """What can be run alone: ZO-PQN, SciPy's and pycma's methods, and this library's others."""
 
 # under which name each part's results are kept
-_DATA_FIELDS = {"zopqn": "zopqn", "peers": "lbfgsb", "methods": "methods"}
-_VALLEY_FIELDS = {"zopqn": "zopqn", "peers": "peers"}
-
-Peer = Callable[[Callable[[Any], Any], np.ndarray, int], Curve]
+_DATA_FIELDS = {"zopqn": ["zopqn"], "peers": ["lbfgsb"], "methods": ["methods"]}
+_VALLEY_FIELDS = {"zopqn": ["zopqn", "default"], "peers": ["peers"]}
 
 
 def measure(config: Config) -> dict[str, Any]:
@@ -160,7 +156,7 @@ def _taken(
 ) -> dict[str, Any]:
     """What is kept of the parts that are not run, if it is of the very problem."""
     fields = _DATA_FIELDS if is_data else _VALLEY_FIELDS
-    wanted = [field for part, field in fields.items() if part not in parts]
+    wanted = [name for part, names in fields.items() if part not in parts for name in names]
     if not wanted:
         return {}
     kept = kept or {"fractions": [], "data": {}, "valleys": []}
@@ -202,13 +198,13 @@ def _on_data(task: Task, config: Config, parts: Iterable[str]) -> dict[str, Any]
     found: dict[str, Any] = {}
     if "zopqn" in parts:
         # one after another: its stages differ from lane to lane
-        ours = [curve_of(_zopqn(task, most, None, seed)) for seed in config.seeds]
+        ours = [curve_of(_run(task, methods.zopqn(), most, None, seed)) for seed in config.seeds]
         found["zopqn"] = task.prices(ours, config.fractions)
     if "peers" in parts:
         fun = task.objective()
-        theirs = [peer(fun, task.x0, most) for peer in _gradient_peers()["L-BFGS-B"]]
+        theirs = [peer(fun, task.x0, most) for peer in gradient_peers()["L-BFGS-B"]]
         targets = [task.target(fraction) for fraction in config.fractions]
-        found["lbfgsb"] = [_fewest(theirs, target) for target in targets]
+        found["lbfgsb"] = [fewest(theirs, target) for target in targets]
     return found
 
 
@@ -217,70 +213,20 @@ def _on_valley(valley: Task, goal: float, config: Config, parts: Iterable[str]) 
     found: dict[str, Any] = {}
     budget = config.valley_budget * valley.dimension
     if "zopqn" in parts:
-        found["zopqn"] = []
-        for seed in config.seeds:
-            out = _zopqn(valley, budget, goal, seed)
-            found["zopqn"].append(int(out.num_evaluations) if out.success else None)
+        for name, method in (("zopqn", methods.zopqn()), ("default", None)):
+            runs = [_run(valley, method, budget, goal, seed) for seed in config.seeds]
+            found[name] = [int(out.num_evaluations) if out.success else None for out in runs]
     if "peers" in parts:
-        found["peers"] = _valley_peers(valley, budget, goal, config.seeds)
+        found["peers"] = valley_peers(valley, budget, goal, config.seeds)
     return found
 
 
-def _zopqn(task: Task, budget: int, target: float | None, seed: int) -> Result:
-    """A run of ZO-PQN with its defaults."""
-    x0, method = jnp.asarray(task.x0), methods.zopqn()
+def _run(task: Task, method: Method | None, budget: int, target: float | None, seed: int) -> Result:
+    """A run of a method with its defaults, or of the default of `minimize`."""
+    x0 = jnp.asarray(task.x0)
     return minimize(
         lambda x: task.fun(x, task.data), x0, method, budget=budget, target=target, key=seed
     )
-
-
-def _valley_peers(
-    valley: Task, budget: int, target: float, seeds: tuple[int, ...]
-) -> dict[str, float | None]:
-    fun, small = valley.objective(), valley.dimension <= _SMALL
-    peers = _gradient_peers() | (_small_peers() if small else {})
-    theirs: dict[str, float | None] = {
-        name: _fewest((run(fun, valley.x0, budget) for run in runs), target)
-        for name, runs in peers.items()
-    }
-    if small:
-        needed = []
-        for seed in seeds:
-            curve = cma_curve(Counted(fun, budget), valley.x0, 0.5, seed, tolfun=1e-14)
-            needed.append(values_to_reach(curve, target))
-        middle = median(needed)
-        theirs["CMA-ES"] = middle if np.isfinite(middle) else None
-    return theirs
-
-
-def _fewest(curves: Iterable[Curve], target: float) -> int | None:
-    """Fewest values that any of the settings needs."""
-    needed = [values_to_reach(curve, target) for curve in curves]
-    return min((v for v in needed if v is not None), default=None)
-
-
-def _gradient_peers() -> dict[str, list[Peer]]:
-    """SciPy's methods with forward differences: defaults, and tolerances that do not stop early."""
-    limits = {"maxiter": 1_000_000}
-    lbfgsb = [limits, *({**limits, **_TIGHT, "eps": eps} for eps in (1e-8, 1e-7))]
-    bfgs = [limits, *({**limits, "gtol": 1e-9, "eps": eps} for eps in (1e-8, 1e-7))]
-    return {
-        "L-BFGS-B": [_scipy("L-BFGS-B", {**options, "maxfun": ENDLESS}) for options in lbfgsb],
-        "BFGS": [_scipy("BFGS", options) for options in bfgs],
-    }
-
-
-def _small_peers() -> dict[str, list[Peer]]:
-    cobyqa = [{"initial_tr_radius": r, "final_tr_radius": 1e-8} for r in (1.0, 0.5, 0.1)]
-    simplex: list[dict[str, Any]] = [{}, {"xatol": 1e-8, "fatol": 1e-10}]
-    return {
-        "COBYQA": [_scipy("COBYQA", options) for options in cobyqa],
-        "Nelder-Mead": [_scipy("Nelder-Mead", options) for options in simplex],
-    }
-
-
-def _scipy(method: str, options: dict[str, Any]) -> Peer:
-    return lambda fun, x0, budget: scipy_curve(fun, x0, method, budget, **options)
 
 
 # --- its tables -----------------------------------------------------------------------------------
@@ -367,6 +313,7 @@ def _methods(results: dict[str, Any]) -> str:
 def _valleys(results: dict[str, Any]) -> str:
     names = list(dict.fromkeys(name for v in results["valleys"] for name in v["peers"]))
     header = ["values to 1e-8", "ZO-PQN", "min - max", *names, "over the best", "over L-BFGS-B"]
+    header += ["the default", "over the best"]
     rows = []
     for found in results["valleys"]:
         ours, peers = median(found["zopqn"]), found["peers"]
@@ -377,7 +324,9 @@ def _valleys(results: dict[str, Any]) -> str:
         best = min((v for v in peers.values() if v is not None), default=np.inf)
         lbfgsb = np.inf if peers["L-BFGS-B"] is None else peers["L-BFGS-B"]
         row = [found["name"], _number(ours), span, *(_number(peers.get(name)) for name in names)]
-        rows.append([*row, _ratio(ours / best), _ratio(ours / lbfgsb)])
+        default = median(found["default"])
+        row += [_ratio(ours / best), _ratio(ours / lbfgsb), _number(default)]
+        rows.append([*row, _ratio(default / best)])
     return table.markdown(header, rows)
 
 
