@@ -200,6 +200,19 @@ def test_workers_are_asked_as_many_points(tmp_path):
         minimize(valley, x0, methods.zosah(), budget=80, host=again)
 
 
+def test_whoever_can_have_several_values_at_a_time_is_asked_for_them():
+    x0 = np.array([-1.2, 1.0])
+    solver = AskTell(x0, batch=3)
+    sizes = [len(tell(solver, valley, 1)) for _ in range(6)]
+    assert sizes == [1, 2, 2, 3, 3, 3]
+    assert solver.method == AskTell(x0, methods.quadratic_regression(num_points=3)).method
+    for batch, error in ((0, ValueError), (2.5, TypeError)):
+        with pytest.raises(error, match="batch: got"):
+            AskTell(x0, batch=batch)
+    with pytest.raises(ValueError, match="batch: got 3 with a method"):
+        AskTell(x0, methods.zosah(), batch=3)
+
+
 def test_traced_it_is_the_same_and_compiles_once(x64):
     def fun(x):
         return 100 * (x[1] - x[0] ** 2) ** 2 + (1 - x[0]) ** 2

@@ -10,11 +10,11 @@ import numpy as np
 import optax
 
 from zosah_jax.bounds import bounds_of, projected
-from zosah_jax.checks import check_number, is_typed_key, typed_key
+from zosah_jax.checks import check_number, check_static_count, typed_key
 from zosah_jax.drive import After
 from zosah_jax.faces.host.numbers import as_value, copied, in_dtype_of
 from zosah_jax.faces.host.program import WHOLE, Damping, Told, program_of
-from zosah_jax.faces.host.state import AskTellState
+from zosah_jax.faces.host.state import AskTellState, check_like, raw, restored
 from zosah_jax.faces.known import known_of
 from zosah_jax.faces.restarts import restart
 from zosah_jax.faces.transformation import taken_apart
@@ -44,6 +44,9 @@ class AskTell:
         noise: standard deviation of the noise of a value; methods that choose their own lengths
             choose them by it. 0: rounding alone. May be set again as an attribute.
         evaluations: pairs (x, f) of values that are there already, as in `minimize`.
+        batch: how many values you can have at a time, P (static): the library's choice asks by it,
+            as `minimize` does by the workers of its host. A method that you name has options of
+            its own (`num_points`, `subspace_dim`).
 
     Attributes:
         x0: as given, NumPy arrays.
@@ -80,17 +83,21 @@ class AskTell:
         key: Any = None,
         noise: float = 0.0,
         evaluations: Any = None,
+        batch: int = 1,
     ) -> None:
         with np.errstate(all="ignore"):  # longdoubles may be beyond float64
             x0 = as_params(x0)
         _check(post, noise)
+        _check_batch(method, batch)
         x0, known = known_of(evaluations, x0, bounds)
         self._context = in_dtype_of(x0)
         self.x0 = copied(x0)
         with self._context():
             if method is None:
                 bounded = bounds is not None
-                self.method = default_method(self.x0, noisy=noise > 0, bounded=bounded)
+                self.method = default_method(
+                    self.x0, noisy=noise > 0, bounded=bounded, workers=batch
+                )
                 rate = 1.0
             else:
                 self.method, rate, _ = taken_apart(method)
@@ -321,8 +328,8 @@ class AskTell:
         """
         return AskTellState(
             params=copied(self._params),
-            method=jax.tree.map(_raw, self._state),
-            after=jax.tree.map(_raw, self._after),
+            method=jax.tree.map(raw, self._state),
+            after=jax.tree.map(raw, self._after),
             stage=np.asarray(self._stage, np.int32),
             asked=np.asarray(self._asked),
             step=np.asarray(self._step, np.int64),
@@ -336,14 +343,14 @@ class AskTell:
 
     @state.setter
     def state(self, state: AskTellState) -> None:
-        _check_like(state, self.state)
+        check_like(state, self.state)
         stage, size = int(state.stage), int(state.value_size)
         if not 0 <= stage < len(self._program.sizes):
             raise ValueError(f"state: got stage {stage}, wanted one of {len(self._program.sizes)}.")
         with self._context():
             self._params = jax.tree.map(jnp.array, state.params)
-            self._state = jax.tree.map(_restored, state.method, self._state)
-            self._after = jax.tree.map(_restored, state.after, self._after)
+            self._state = jax.tree.map(restored, state.method, self._state)
+            self._after = jax.tree.map(restored, state.after, self._after)
         self._stage, self._asked, self._value_size = stage, bool(state.asked), size
         self._step, self._num_evaluations = int(state.step), int(state.num_evaluations)
         self._best_params, self._best_value = copied(state.best_params), float(state.best_value)
@@ -359,32 +366,15 @@ def _check(post: Any, noise: Any) -> None:
         raise ValueError(f"noise: got {noise}, wanted a standard deviation, 0 or more.")
 
 
+def _check_batch(method: Any, batch: Any) -> None:
+    check_static_count("batch", batch)
+    if method is not None and batch != 1:
+        raise ValueError(
+            f"batch: got {batch} with a method, wanted it without: name the method's own option, "
+            "as num_points."
+        )
+
+
 def _absent(value: Any) -> bool:
     """Whether nothing came at all; a vector may lack parts of it."""
     return isinstance(value, float) and math.isnan(value)
-
-
-def _raw(leaf: Any) -> np.ndarray:
-    """A leaf as a NumPy array of its own, a typed key as its data."""
-    return np.array(jax.random.key_data(leaf) if is_typed_key(leaf) else leaf)
-
-
-def _restored(leaf: np.ndarray, like: Any) -> jax.Array:
-    """The inverse of `_raw`."""
-    if is_typed_key(like):
-        return jax.random.wrap_key_data(jnp.array(leaf), impl=jax.random.key_impl(like))
-    return jnp.array(leaf)
-
-
-def _check_like(state: Any, wanted: AskTellState) -> None:
-    """Refuse a state whose structure, shapes or dtypes are not those of this problem."""
-    if jax.tree.structure(state) != jax.tree.structure(wanted):
-        raise ValueError("state: got one of another structure, wanted that of this x0 and method.")
-    have, want = jax.tree.leaves_with_path(state), jax.tree.leaves(wanted)
-    for (path, leaf), other in zip(have, want, strict=True):
-        leaf = np.asarray(leaf)
-        if (leaf.shape, leaf.dtype) != (other.shape, other.dtype):
-            raise ValueError(
-                f"state: got {leaf.dtype}{list(leaf.shape)} at {jax.tree_util.keystr(path)}, "
-                f"wanted {other.dtype}{list(other.shape)} as for this x0 and method."
-            )

@@ -2,8 +2,11 @@
 
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from zosah_jax.checks import is_typed_key
 from zosah_jax.pytree import Params
 
 
@@ -48,3 +51,29 @@ class AskTellState(NamedTuple):
     value: np.ndarray
     num_missing: np.ndarray
     value_size: np.ndarray
+
+
+def raw(leaf: Any) -> np.ndarray:
+    """A leaf as a NumPy array of its own, a typed key as its data."""
+    return np.array(jax.random.key_data(leaf) if is_typed_key(leaf) else leaf)
+
+
+def restored(leaf: np.ndarray, like: Any) -> jax.Array:
+    """The inverse of `raw`."""
+    if is_typed_key(like):
+        return jax.random.wrap_key_data(jnp.array(leaf), impl=jax.random.key_impl(like))
+    return jnp.array(leaf)
+
+
+def check_like(state: Any, wanted: AskTellState) -> None:
+    """Refuse a state whose structure, shapes or dtypes are not those of this problem."""
+    if jax.tree.structure(state) != jax.tree.structure(wanted):
+        raise ValueError("state: got one of another structure, wanted that of this x0 and method.")
+    have, want = jax.tree.leaves_with_path(state), jax.tree.leaves(wanted)
+    for (path, leaf), other in zip(have, want, strict=True):
+        leaf = np.asarray(leaf)
+        if (leaf.shape, leaf.dtype) != (other.shape, other.dtype):
+            raise ValueError(
+                f"state: got {leaf.dtype}{list(leaf.shape)} at {jax.tree_util.keystr(path)}, "
+                f"wanted {other.dtype}{list(other.shape)} as for this x0 and method."
+            )
