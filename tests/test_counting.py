@@ -222,8 +222,8 @@ def test_under_vmap_a_lane_is_and_counts_what_it_would_be_alone(name, x64):
         np.testing.assert_array_equal(
             own.history.num_evaluations, batch.history.num_evaluations[lane]
         )
-        np.testing.assert_allclose(own.value, batch.value[lane], rtol=1e-4, atol=1e-9)
-        np.testing.assert_allclose(own.params, batch.params[lane], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(own.value, batch.value[lane], rtol=1e-3, atol=1e-9)
+        np.testing.assert_allclose(own.params, batch.params[lane], rtol=5e-3, atol=1e-6)
     # nothing is evaluated beside all lanes that none of them called for
     assert batch.num_evaluations.sum() <= calls
     if len(METHODS[name]().stages(x0[0])) == 1:

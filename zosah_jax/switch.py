@@ -96,8 +96,13 @@ class _Flat:
             return run
 
         closed = [jax.make_jaxpr(flattened(branch))(*leaves) for branch in branches]
-        self._jaxprs = [part.jaxpr for part in closed]
-        return self, [list(part.consts) for part in closed]
+        consts = [list(part.consts) for part in closed]
+        # from jax 0.12 on a jaxpr has its constants with it: nothing in their place
+        self._jaxprs = [
+            ClosedJaxpr(part.jaxpr, [None] * len(own)).jaxpr
+            for part, own in zip(closed, consts, strict=True)
+        ]
+        return self, consts
 
     def _run(self, number: int, consts: list[Any], leaves: Any) -> list[Any]:
         return jaxpr_as_fun(ClosedJaxpr(self._jaxprs[number], consts))(*leaves)

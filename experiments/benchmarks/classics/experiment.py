@@ -153,7 +153,7 @@ def _others(results: dict[str, Any]) -> str:
     for method in (OURS, *results["others"]):
         found = ratios(results, "L-BFGS-B", method, budget * results["dimension"])
         means = [f"{table.geometric_mean(column):.2f}" for column in found.T]
-        rows.append([style.label(method), *means])
+        rows.append([style.label(method) if method == OURS else f"`{method}`", *means])
     return table.markdown(header, rows)
 
 
