@@ -25,6 +25,7 @@ class Model:
         left = y - tau * self.half
         information = design.T @ inverse @ design
         self.slopes = np.linalg.solve(information, design.T @ inverse @ left)
+        self.scatter = np.linalg.inv(information)[1:, 1:].trace()
         rest = left - design @ self.slopes
         self.weights = inverse @ rest
         determinants = np.linalg.slogdet(covariance)[1] + np.linalg.slogdet(information)[1]
@@ -81,6 +82,15 @@ class Run:
         self.radius = np.sqrt(np.mean(size**-2.0))
         self.s = self.length = self.reach = None
         self.plan()
+
+    def kept(self, number):
+        """Whether each is kept: half are the nearest, half those that tell most of the slope."""
+        far = np.linalg.norm(self.z(), axis=1)
+        q = far**2 / self.length**2
+        variance = self.tau**2 + self.s * self.length**4 * (q**3 / 6 + q**4 / 24)
+        near = far < np.sort(far)[number // 2]
+        told = np.where(near, np.inf, far**2 / variance)
+        return told >= np.sort(told)[-number]
 
     def z(self, points=None):
         """z of points."""

@@ -7,6 +7,7 @@ import pytest
 from reference_noisy_regression import Run
 
 from zosah_jax import AskTell, Host, Status, methods, minimize
+from zosah_jax.methods.noisy_regression.state import num_kept, thinned
 
 METHOD = methods.noisy_regression()
 
@@ -57,12 +58,33 @@ def test_a_run_is_that_of_the_reference(case, noise):
         np.testing.assert_allclose(state.reach, reference.reach, rtol=1e-4)
         np.testing.assert_allclose(state.spread, reference.s, rtol=1e-4)
         np.testing.assert_allclose(state.decrease, reference.decrease, rtol=1e-3, atol=1e-9)
+        np.testing.assert_allclose(state.model.scatter, reference.fit.scatter, rtol=1e-4)
         asked = solver.ask()
         far = np.linalg.norm(reference.z(np.array(asked)) - reference.step, axis=1)
         assert np.all(far <= reference.reach * (1 + 1e-6))
         told = [fun(x) for x in asked]
         solver.tell(told)
         reference.tell(asked, told)
+
+
+def test_points_are_kept_that_tell_most(x64):
+    fun, noise = noisy(curved, 0.3), 0.3
+    solver = AskTell(np.array([0.5, 0.3, -1.0]), METHOD, noise=noise)
+    points, values = [], []
+    for _ in range(12):
+        asked = solver.ask()
+        told = [fun(x) for x in asked]
+        solver.tell(told)
+        points, values = points + asked, values + told
+    state = solver.method_state()
+    reference = Run(points, values, noise)
+    reference.metric, reference.centre = np.asarray(state.metric), np.asarray(state.centre)
+    reference.unit = np.asarray(state.unit)
+    reference.s, reference.length = float(state.spread), float(state.length)
+    told = reference.kept(10)
+    assert told.sum() == 10
+    thin = jax.tree.map(np.asarray, thinned(state, jnp.asarray(noise), 10)._replace(key=0))
+    assert {tuple(x) for x in thin.points[thin.there]} == {tuple(x) for x in reference.points[told]}
 
 
 # --- what it finds --------------------------------------------------------------------------------
@@ -86,6 +108,33 @@ def test_many_noisy_values_tell_more_than_one():
 
     gaps = [gap(fun, 0.0, np.ones(4), 1.0, 200, seed) for seed in range(3)]
     assert np.median(gaps) < 0.15  # of a noise of 1: 14 unknowns, some 190 values
+
+
+def test_more_values_than_are_kept_come_nearer():
+    h = np.random.default_rng(0).normal(size=(10, 10))
+    h = h @ h.T / 10 + 0.1 * np.eye(10)
+
+    def fun(x):
+        return float((x - 1) @ h @ (x - 1) / 2)
+
+    method = methods.noisy_regression(num_points=10)
+    assert num_kept(10) < 250
+    few, many = (
+        [gap(fun, 0.0, np.zeros(10), 0.1, n, seed, method=method) for seed in range(3)]
+        for n in (250, 750)
+    )
+    assert np.median(many) < np.median(few) / 3
+
+
+def test_it_ends_when_as_many_values_as_are_kept_tell_nothing_new():
+    fun = noisy(lambda x: float((x[0] - 2) ** 2 + 10 * (x[1] + x[0]) ** 2), 1.0)
+    method = methods.noisy_regression(num_points=10)
+    result = minimize(fun, np.ones(2), method, budget=5000, noise=1.0, host=Host())
+    assert result.status is Status.CONVERGED
+    assert num_kept(2) < result.num_evaluations < 2000
+    np.testing.assert_allclose(result.params, [2, -2], atol=0.2)  # where f is 0.04 higher
+    begun = minimize(fun, np.ones(2), method, budget=5000, noise=1.0, host=Host(), restarts=1)
+    assert begun.num_evaluations > result.num_evaluations + num_kept(2)
 
 
 @pytest.mark.parametrize("f", [1e-9, 1e9])

@@ -225,7 +225,8 @@ class _Run:
             self.status = Status.BUDGET_SPENT
             if self.course is None:
                 best_params, best_value, last_value = self._look_at_the_last(best_params)
-        if self.course is not None and self.status in (Status.BUDGET_SPENT, Status.STOPPED):
+        ended = (Status.BUDGET_SPENT, Status.STOPPED, Status.CONVERGED)
+        if self.course is not None and self.status in ended:
             best_params, best_value, last_value = self._look_again(self.course)
         if self.status is Status.BUDGET_SPENT and self._meets(best_value):
             self.status = Status.TARGET_REACHED

@@ -32,6 +32,7 @@ class Fit(NamedTuple):
         weights: of the points in p, shape (N,): p(z) = bend |z|^2 / 2 + sum k(z'z_n / L^2) w_n.
         bend: multiple of I in the Hessian, scalar.
         length: L.
+        scatter: trace of the covariance of g, scalar.
     """
 
     z: jax.Array
@@ -40,6 +41,7 @@ class Fit(NamedTuple):
     weights: jax.Array
     bend: jax.Array
     length: jax.Array
+    scatter: jax.Array
 
 
 def fit(
@@ -90,7 +92,10 @@ def fit(
     likely -= jnp.sum(jnp.log(diagonal) + jnp.log(unit))
     bend = noise + isotropic * (size @ weights)
     weights = spread * length**4 * weights
-    return Fit(z, slopes[0], slopes[1:], weights, bend, length), likely
+    # of b and g the covariance is A A', A = diag(1 / unit) upper^-1
+    root = solve_triangular(upper, jnp.eye(d + 1, dtype=z.dtype)) / unit[:, None]
+    scatter = jnp.sum(root[1:] ** 2)
+    return Fit(z, slopes[0], slopes[1:], weights, bend, length, scatter), likely
 
 
 def value(model: Fit, z: jax.Array) -> jax.Array:

@@ -35,7 +35,9 @@ class NoisyRegression(Method):
     - where to stand: at the model's minimum, unless the values there lie above what the model said
       by more than their noise explains. Then the trust region halves.
 
-    What is handed back is the model's minimum, not the point with the luckiest value.
+    What is handed back is the model's minimum, not the point with the luckiest value. A run has
+    converged when, over as many values as are kept, the minimum's value has become no surer, and
+    the model promised nothing beyond that error.
 
     It owns its x; the model is dense. A step takes O(N^3) arithmetic, of N = 150 points (few
     parameters), 300 (from 17 on), or 3 d. It is for objectives whose noise has one size; where
@@ -85,7 +87,13 @@ class NoisyRegression(Method):
             return jnp.zeros(shape, dtype)
 
         model = Fit(
-            zeros(entries, d), zeros(), zeros(d), zeros(entries), zeros(), jnp.ones((), dtype)
+            z=zeros(entries, d),
+            value=zeros(),
+            slope=zeros(d),
+            weights=zeros(entries),
+            bend=zeros(),
+            length=jnp.ones((), dtype),
+            scatter=zeros(),
         )
         return NoisyRegressionState(
             key=key,
@@ -107,6 +115,8 @@ class NoisyRegression(Method):
             model=model,
             step=zeros(d),
             decrease=zeros(),
+            least=jnp.full((), jnp.inf, dtype),
+            idle=jnp.zeros((), jnp.int32),
             start=zeros(),
             turn=jnp.zeros((), jnp.int32),
         )
@@ -121,6 +131,10 @@ class NoisyRegression(Method):
     def position(self, state: NoisyRegressionState) -> tuple[Params, jax.Array]:
         """The model's minimum, and the model's value there."""
         return state.x, state.value
+
+    def converged(self, state: NoisyRegressionState) -> jax.Array:
+        """Whether as many values as are kept have told nothing new."""
+        return state.idle >= num_kept(len(state.unit))
 
     def next_stage(self, state: NoisyRegressionState) -> jax.Array:
         """First x0, then both sides of each coordinate, then designs."""

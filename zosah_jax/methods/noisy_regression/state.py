@@ -39,6 +39,8 @@ class NoisyRegressionState(NamedTuple):
         model: the regression about the centre, of y = value - level.
         step: the model's minimum, where the next design lies, shape (d,).
         decrease: of the model there.
+        least: the smallest error of the minimum's value so far, as expected; inf before the first.
+        idle: values since it fell, or the model promised a decrease beyond it, int32.
         start: |f(x0)|.
         turn: designs so far, int32.
     """
@@ -62,6 +64,8 @@ class NoisyRegressionState(NamedTuple):
     model: Fit
     step: jax.Array
     decrease: jax.Array
+    least: jax.Array
+    idle: jax.Array
     start: jax.Array
     turn: jax.Array
 
@@ -95,11 +99,31 @@ def stored(
     )
 
 
-def thinned(state: NoisyRegressionState) -> NoisyRegressionState:
-    """The state with the points that are nearest to the centre alone, as many as are kept."""
-    distance = jnp.where(state.there, jnp.linalg.norm(metric_of(state), axis=1), jnp.inf)
-    rank = jnp.argsort(jnp.argsort(distance, stable=True))
-    return state._replace(there=state.there & (rank < num_kept(len(state.unit))))
+def thinned(state: NoisyRegressionState, noise: jax.Array, number: int) -> NoisyRegressionState:
+    """The state with so many points: half are the nearest, and half tell most of the slope.
+
+    A point at a distance r tells r^2 of it, over the variance of its value: the noise's, and beyond
+    the designs that of what is not quadratic. The nearest tell the level, which the slope leaves
+    open.
+    """
+    distance = jnp.linalg.norm(metric_of(state), axis=1)
+    told = distance**2 / (noise**2 + not_quadratic(state.spread, state.length, distance))
+    near = _rank(jnp.where(state.there, distance, jnp.inf)) < number // 2
+    told = jnp.where(near, jnp.inf, told)
+    return state._replace(
+        there=state.there & (_rank(jnp.where(state.there, -told, jnp.inf)) < number)
+    )
+
+
+def _rank(values: jax.Array) -> jax.Array:
+    """How many come before each, in ascending order."""
+    return jnp.argsort(jnp.argsort(values, stable=True), stable=True)
+
+
+def not_quadratic(spread: jax.Array, length: jax.Array, distance: jax.Array) -> jax.Array:
+    """Variance of all terms beyond the quadratic at a distance from the centre."""
+    q = (distance / length) ** 2
+    return spread * length**4 * (q**3 / 6 + q**4 / 24)
 
 
 def metric_of(state: NoisyRegressionState, points: jax.Array | None = None) -> jax.Array:

@@ -12,6 +12,7 @@ from zosah_jax.methods.noisy_regression.fit import Fit, fit, newton, value
 from zosah_jax.methods.noisy_regression.state import (
     NoisyRegressionState,
     metric_of,
+    num_kept,
     place_of,
     stored,
     thinned,
@@ -42,6 +43,10 @@ _FIRST_LENGTH = 3.0
 _METRIC_RATE = 3.0  # times the share of a quadratic's unknowns that a design tells: how far it goes
 _FLATTEST, _STEEPEST = 0.03, 100.0  # eigenvalues of the Hessian, in units of the noise
 _FLAT = 1e-3  # the least that a design's rise is reckoned with
+
+# When it has converged.
+_SURER = 0.9  # the error of the minimum's value over the least so far, where values tell more yet
+_BEYOND = 2.0  # a decrease over that error that is worth going for
 
 # Values that are huge, missing, or exact.
 _CAP = 1e3  # times their median, or the noise: values above count as this
@@ -181,7 +186,8 @@ def learn(
         turn=state.turn + 1,
     )
     state = _turned(state, newton(model, step)[1], noise, len(points), bounded)
-    return planned(thinned(state), noise, box if bounded else None)
+    state = planned(thinned(state, noise, num_kept(len(step))), noise, box if bounded else None)
+    return _counted(state, noise, len(points), wrong)
 
 
 def planned(state: NoisyRegressionState, noise: jax.Array, box: Box | None) -> NoisyRegressionState:
@@ -214,6 +220,22 @@ def planned(state: NoisyRegressionState, noise: jax.Array, box: Box | None) -> N
     reach = jnp.minimum(jnp.clip(wanted, before / _GROWTH, before * _GROWTH), state.radius)
     return state._replace(
         model=model, spread=spread, length=model.length, step=step, decrease=decrease, reach=reach
+    )
+
+
+def _counted(
+    state: NoisyRegressionState, noise: jax.Array, number: int, wrong: jax.Array
+) -> NoisyRegressionState:
+    """The state after `number` values more, which told something or not.
+
+    In z the Hessian is about tau I: so a slope that errs by e costs e^2 / (2 tau) at the minimum.
+    """
+    error = state.model.scatter / (2 * noise)
+    descends = wrong | (state.decrease > _BEYOND * error)
+    surer = error < _SURER * state.least
+    return state._replace(
+        least=jnp.where(descends | surer, error, state.least),
+        idle=jnp.where(descends | surer, 0, state.idle + number).astype(jnp.int32),
     )
 
 
