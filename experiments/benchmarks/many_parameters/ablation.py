@@ -14,6 +14,7 @@ from tqdm import tqdm
 from experiments.benchmarks.many_parameters import problems, runs
 from experiments.common import table
 from experiments.common.curves import values_to_reach
+from experiments.common.patches import Patch, patched
 from experiments.common.problems import Task
 from zosah_jax.methods.block_newton import look, plane, solver
 from zosah_jax.methods.block_newton import state as knowledge
@@ -35,7 +36,7 @@ class Change(NamedTuple):
     """
 
     what: str
-    patches: tuple[tuple[Any, str, Any], ...] = ()
+    patches: tuple[Patch, ...] = ()
     block_dim: int | None = None
 
 
@@ -53,7 +54,7 @@ def random_block(state: knowledge.BlockNewtonState) -> knowledge.BlockNewtonStat
 _with_next_block = knowledge.with_next_block
 
 
-def _everywhere(name: str, value: Any) -> tuple[tuple[Any, str, Any], ...]:
+def _everywhere(name: str, value: Any) -> tuple[Patch, ...]:
     return tuple((module, name, value) for module in _MODULES if hasattr(module, name))
 
 
@@ -93,21 +94,9 @@ CHANGES = _changes()
 
 @contextmanager
 def changed(change: Change) -> Iterator[Any]:
-    """The method with a change; what was compiled without it is forgotten, and so afterwards.
-
-    It is of a class of its own, as methods that are equal share what is compiled.
-    """
-    before = [(module, name, getattr(module, name)) for module, name, _ in change.patches]
-    for module, name, value in change.patches:
-        setattr(module, name, value)
-    jax.clear_caches()
-    try:
-        own = type("Changed", (solver.BlockNewton,), {})
+    """The method with a change."""
+    with patched(change.patches, solver.BlockNewton) as own:
         yield own(block_dim=change.block_dim)
-    finally:
-        for module, name, value in before:
-            setattr(module, name, value)
-        jax.clear_caches()
 
 
 # --- the measurement ------------------------------------------------------------------------------
