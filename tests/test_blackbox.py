@@ -263,10 +263,9 @@ def test_floating_point_errors_of_numpy_that_raise():
 
     with np.errstate(all="raise"):
         wanted = np.geterr()
-        for dtype in (np.float64, np.float32):
-            for noise in (None, 0.1):
-                out = minimize(fun, 320, None, X0.astype(dtype), noise=noise, callback=callback)
-                assert np.isfinite(out.params).all()
+        for dtype, noise in ((np.float64, None), (np.float32, 0.1)):
+            out = minimize(fun, 320, None, X0.astype(dtype), noise=noise, callback=callback)
+            assert np.isfinite(out.params).all()
     assert all(state == wanted for state in states)
 
 
