@@ -26,7 +26,14 @@ def test_a_tiny_run_and_nothing_stays_changed(tmp_path, capsys):
     before = steps.thinned, steps._SPREADS
     changes = ("the nearest values are kept", "s and L stay as they began")
     config = ablation.Config(
-        names=("BEALE",), levels=(0.1,), budget=12, changes=changes, seeds=(0,), out=tmp_path
+        names=("BEALE",),
+        levels=(0.1,),
+        budget=12,
+        changes=changes,
+        seeds=(0,),
+        dimension=3,
+        long_budgets=(20,),
+        out=tmp_path,
     )
     experiment.run(ablation.EXPERIMENT, config)
     assert (steps.thinned, steps._SPREADS) == before
@@ -34,4 +41,5 @@ def test_a_tiny_run_and_nothing_stays_changed(tmp_path, capsys):
     assert set(results["ratios"]) == {ablation.CONTROL, *changes}
     assert results["ratios"][changes[0]] == [[1.0]]  # fewer values than are kept
     assert results["ratios"][changes[1]] != [[1.0]]
+    assert all(len(gaps) == 1 and gaps[0] > 0 for gaps in results["long"].values())
     assert "other seeds" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""ZO-PQN, L-BFGS-B and BFGS on the classic test functions of smooth optimisation (10 min)."""
+"""ZO-PQN, L-BFGS-B and BFGS on the classic test functions of smooth optimisation (15 min)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -17,6 +17,7 @@ from experiments.common import records, style, table
 from experiments.common.cutest_problems import in_float64, problems
 from experiments.common.errors import InputError
 from experiments.common.patches import Patch, patched
+from experiments.common.problems import away_from_zero
 from zosah_jax import Host, minimize
 from zosah_jax.methods.noisy_regression import state as knowledge
 from zosah_jax.methods.noisy_regression import steps
@@ -101,6 +102,10 @@ class Config(experiment.Config):
     """Changes by name."""
     seeds: tuple[int, ...] = (0, 1)
     """Seeds of the noise, and of the designs."""
+    dimension: int = 10
+    """Parameters of a quadratic on which runs are longer."""
+    long_budgets: tuple[int, ...] = (250, 750, 2_250)
+    """Values of these."""
 
 
 # --- the measurement ------------------------------------------------------------------------------
@@ -127,7 +132,48 @@ def measure(config: Config) -> dict[str, Any]:
         "budget": config.budget,
         "gaps": first,
         "ratios": ratios,
+        "dimension": config.dimension,
+        "long_budgets": list(config.long_budgets),
+        "long": long_runs(config),
     }
+
+
+_LONG_NOISE = 0.1
+_LONG_SEEDS = 3
+_KEPT = ("the nearest values are kept", "those are kept that tell most of the slope")
+
+
+def long_runs(config: Config) -> dict[str, list[float]]:
+    """Gap over the noise on a quadratic, median over seeds, by what is kept, then by budget."""
+    task = away_from_zero("quadratic", 0, config.dimension, 100.0)
+    hessian, minimum = task.data
+
+    def quadratic(x: np.ndarray) -> float:
+        return float((x - minimum) @ hessian @ (x - minimum) / 2)
+
+    found = {}
+    for name in ("as it is", *_KEPT):
+        with patched(CHANGES.get(name, Change()).patches, NoisyRegression) as changed:
+            each = [
+                [_left(quadratic, task.x0, changed(), budget, seed) for seed in range(_LONG_SEEDS)]
+                for budget in config.long_budgets
+            ]
+        found[name] = [float(f"{np.median(gaps):.3g}") for gaps in each]
+    return found
+
+
+def _left(fun: Any, x0: np.ndarray, method: Any, budget: int, seed: int) -> float:
+    rng = np.random.default_rng(seed)
+    run = minimize(
+        lambda x: fun(x) + _LONG_NOISE * rng.normal(),
+        x0,
+        method,
+        budget=budget,
+        noise=_LONG_NOISE,
+        key=seed,
+        host=Host(),
+    )
+    return fun(run.params) / _LONG_NOISE
 
 
 Gaps = list[list[float]]
@@ -182,7 +228,9 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
         for name, ratios in results["ratios"].items()
     ]
     header = ["changed", *(f"noise {level:g}" for level in results["levels"])]
-    return {"table": table.markdown(header, rows)}
+    long = [[name, *(f"{gap:.2g}" for gap in gaps)] for name, gaps in results["long"].items()]
+    values = ["gap / noise after", *(f"{n:,} values" for n in results["long_budgets"])]
+    return {"table": table.markdown(header, rows), "long": table.markdown(values, long)}
 
 
 # --- its figure -----------------------------------------------------------------------------------
