@@ -7,6 +7,7 @@ import pytest
 from reference_block_newton import Reference
 
 from zosah_jax import AskTell, Host, methods, minimize
+from zosah_jax.methods.block_newton import state as knowledge
 
 RNG = np.random.default_rng(0)
 D = 40
@@ -188,3 +189,10 @@ def test_parameters_of_several_leaves_are_one_vector():
 def test_bad_options_are_refused_by_name(block_dim, error):
     with pytest.raises(error, match="block_dim"):
         minimize(lambda x: jnp.sum(x**2), jnp.ones(4), methods.block_newton(block_dim), budget=20)
+
+
+@pytest.mark.parametrize("count", [16, 50, 1000])
+def test_the_largest_are_those_of_top_k(count):
+    score = jnp.round(jax.random.uniform(jax.random.key(count), (count,)), 2)  # with ties
+    found = jax.jit(knowledge.largest, static_argnums=1)(score, 16)
+    np.testing.assert_array_equal(found, jax.lax.top_k(score, 16)[1])

