@@ -185,13 +185,15 @@ def draw(results: dict[str, Any], path: Path) -> None:
     """Own work against the number of parameters; time with several workers over that with one."""
     with style.figure(path, 11, 4.6) as figure:
         own, slow = figure.subplots(1, 2)
-        for noisy, label in ((False, "exact values"), (True, "noise given")):
-            runs = [r for r in results["own_work"] if (r["noise"] > 0) == noisy]
+        for number, name in enumerate(dict.fromkeys(r["method"] for r in results["own_work"])):
+            runs = [r for r in results["own_work"] if r["method"] == name]
             place = [r["dimension"] for r in runs], [r["ms_a_value"] for r in runs]
-            own.plot(*place, "o--" if noisy else "o-", label=label)
+            label = name + (" (noise)" if runs[0]["noise"] else "")
+            own.plot(*place, "o-", color=style.series(number), label=label)
         own.set(xscale="log", yscale="log", xlabel="parameters", ylabel="own work a value (ms)")
         own.legend()
         ratio = sorted(ratios(results).items(), key=lambda pair: pair[1])
+        slow.set_axisbelow(True)
         slow.barh([name for name, _ in ratio], [part for _, part in ratio])
         slow.axvline(1 / results["workers"], linestyle=":", color=style.REFERENCE)
         slow.set(xlim=(0, 1), xlabel=f"time with {results['workers']} workers over that with one")
