@@ -202,9 +202,21 @@ def test_minimize_counts_every_call(name, x64):
     assert out.status == Status.TARGET_REACHED
 
 
+IN_LANES = ("rspg", "zosah", "zoha", "zopqn", "block_newton")
+"""Of one stage, of two that move, of one that looks before it moves, of many; the others are for
+the second stage."""
+
+
 @pytest.mark.slow
-@of_every_method
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in IN_LANES]
+)
 def test_under_vmap_a_lane_is_and_counts_what_it_would_be_alone(name, x64):
+    check_lanes(name)
+
+
+def check_lanes(name):
+    """A batch of runs with starts, keys and targets of their own, beside each alone, in x64."""
     f, run, alone = counted(name)
     x0 = jnp.stack([jnp.full(D, 1.0), jnp.full(D, 0.6), jnp.full(D, -5.0)])
     targets = jnp.array([0.5, 0.5, -1.0])

@@ -75,8 +75,14 @@ def test_nothing_is_nan_where_no_value_is(name):
     assert bowl(x) < bowl(jnp.zeros(4))
 
 
-@of_every_method
-@pytest.mark.parametrize("x64", [False, True], ids=["float32", "float64"])
+@pytest.mark.parametrize(
+    ("name", "x64"),
+    [
+        pytest.param(name, x64, marks=pytest.mark.xdist_group(name))
+        for x64, names in ((False, METHODS), (True, KINDS))
+        for name in names
+    ],
+)
 def test_an_update_lowers_for_accelerators(name, x64):
     with jax.enable_x64(x64):
         tx, x = make(name), jnp.zeros(4, float if x64 else jnp.float32)
