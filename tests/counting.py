@@ -4,6 +4,10 @@ import contextlib
 
 import jax
 
+OF_EACH_KIND = ("rspg", "zosah", "zoha", "zopqn", "block_newton")
+"""Methods of one stage, of two that move, of one that looks before it moves, of many. What compiles
+large programs of every method is run on these here, and on the others in the second stage."""
+
 
 @contextlib.contextmanager
 def compilations():

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from counting import OF_EACH_KIND
 
 import zosah_jax
 from zosah_jax import Status, methods
@@ -202,14 +203,9 @@ def test_minimize_counts_every_call(name, x64):
     assert out.status == Status.TARGET_REACHED
 
 
-IN_LANES = ("rspg", "zosah", "zoha", "zopqn", "block_newton")
-"""Of one stage, of two that move, of one that looks before it moves, of many; the others are for
-the second stage."""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in IN_LANES]
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in OF_EACH_KIND]
 )
 def test_under_vmap_a_lane_is_and_counts_what_it_would_be_alone(name, x64):
     check_lanes(name)

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import orbax.checkpoint as ocp
 import pytest
+from counting import OF_EACH_KIND
 from flax import nnx
 
 import zosah_jax
@@ -32,7 +33,6 @@ RATES = dict.fromkeys(METHODS, 0.05) | {
     "zosah dense": 1.0,  # part of a Newton step, as measured along it
 }
 EXAMINED = {name: (name, {}) for name in METHODS} | {"zosah dense": ("zosah", {"basis": "dense"})}
-RUN_BY_FLAX = ("zosah", "zosah dense", "zopqn", "mezo")  # the others' steps are lowered alone
 TARGET = np.array([1, -2, 3, -1, 2, 0.5], np.float32)
 WEIGHTS = np.array([1, 0.5, 2, 1, 0.25, 1], np.float32)
 START = np.full(6, 0.25, np.float32)
@@ -154,12 +154,18 @@ def test_hundred_steps_with_donated_buffers_compile_once(name):
 
 @pytest.mark.slow
 def test_scan_and_vmap_over_seeds_agree_with_single_steps(name, x64):
+    """Of a method of each kind; those of the others are traced, and run in the second stage."""
+    check_lanes(name, run=name in OF_EACH_KIND)
+
+
+def check_lanes(name, run=True):
+    """A loop of steps, with several keys at a time, beside single steps, in x64."""
     x0, keys, steps = jnp.full(6, 0.1), jax.random.split(jax.random.key(7), 3), 7
 
     def bowl(x):  # near its minimum, values and so their rounding are small
         return jnp.sum(jnp.asarray(WEIGHTS, x.dtype) * x**2)
 
-    def run(key):
+    def steps_of(key):
         tx = make(name, key=key)
 
         def step(carry, _):
@@ -170,7 +176,11 @@ def test_scan_and_vmap_over_seeds_agree_with_single_steps(name, x64):
         (x, state), _ = jax.lax.scan(step, (x0, tx.init(x0)), length=steps)
         return x, zosah_jax.num_evaluations(state)
 
-    points, counts = jax.jit(jax.vmap(run))(keys)
+    lanes = jax.jit(jax.vmap(steps_of))
+    if not run:
+        assert jax.eval_shape(lanes, keys)[0].shape == (3, 6)
+        return
+    points, counts = lanes(keys)
     step = jitted(make(name), bowl)  # the key is in the state
     for key, point, count in zip(keys, points, counts, strict=True):
         x, state = after(step, x0, make(name, key=key).init(x0), steps)
@@ -325,7 +335,7 @@ def test_trains_an_nnx_model(name):
         zeros = jax.tree.map(jnp.zeros_like, params)
         optimizer.update(model, zeros, value_fn=lambda p: loss(nnx.merge(graph, p)))
 
-    if name not in RUN_BY_FLAX:
+    if name not in OF_EACH_KIND:  # what Flax does is the same for all
         step.lower(model, optimizer)
         return
     before = loss(model)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from counting import OF_EACH_KIND
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import zosah_jax
@@ -59,8 +60,14 @@ def test_no_traced_value_leaks(name, what):
             jax.eval_shape(jax.vmap(run), jnp.zeros((2, 4)))
 
 
-@of_every_method
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in OF_EACH_KIND]
+)
 def test_nothing_is_nan_where_no_value_is(name):
+    check_nan(name)
+
+
+def check_nan(name):
     """Under `jax_debug_nans` a run goes on until a value of the user's own is NaN."""
     with jax.debug_nans(True):
         tx, x = make(name), jnp.zeros(4)
@@ -69,7 +76,7 @@ def test_nothing_is_nan_where_no_value_is(name):
             x, state = step(x, state)
             (seen,) = zeroth_order_states(state)
             assert np.isfinite(seen.info.base_value)
-        if name in KINDS:  # the loop around is the same for all
+        if name in OF_EACH_KIND:  # the loop around is the same for all
             found = zosah_jax.minimize(bowl, jnp.zeros(4), tx, budget=60)
             assert found.value < bowl(jnp.zeros(4))
     assert bowl(x) < bowl(jnp.zeros(4))

@@ -15,7 +15,7 @@ from experiments.benchmarks.cutest.solvers import OURS, SHORT, SOLVERS, chosen, 
 from experiments.benchmarks.cutest_noise import experiment as cutest_noise
 from experiments.benchmarks.cutest_noise import solvers as noisy
 from experiments.benchmarks.cutest_noise import tables as noise_tables
-from experiments.common import records
+from experiments.common import noisy_task, records
 from experiments.common.cutest_problems import flat
 from experiments.common.errors import InputError
 
@@ -169,7 +169,7 @@ def test_float64_without_the_flag():
 
 def task(problem, **changed):
     start = problem.fun(problem.x0)
-    return noisy.Task(problem, start, 0.0, 1e-2, 50 * problem.dimension, 0)._replace(**changed)
+    return noisy_task.Task(problem, start, 0.0, 1e-2, 50 * problem.dimension, 0)._replace(**changed)
 
 
 def test_noise_has_its_size_and_is_of_the_seed(x64):
@@ -188,8 +188,8 @@ def test_gap_is_without_noise_and_has_limits(x64):
     one = task(free)
     assert one.gap(free.x0) == 1
     assert one.gap(np.array([0.0, 0.0])) == pytest.approx(1 / 24.2)
-    assert one.gap(np.array([1.0, 1.0])) == noisy.LEAST
-    assert one.gap(np.array([np.nan, 1.0])) == noisy.MOST
+    assert one.gap(np.array([1.0, 1.0])) == noisy_task.LEAST
+    assert one.gap(np.array([np.nan, 1.0])) == noisy_task.MOST
     box = flat("BOXED", boxed())
     assert task(box).gap(np.array([5.0, 7.0])) == 1  # projected
 
@@ -225,11 +225,11 @@ def test_of_a_peer_the_better_point_counts_and_what_it_found_where_it_raises(x64
         counted.all([good, bad])
         raise ValueError("flat")
 
-    for name, least in (("BOBYQA", noisy.LEAST), ("zosah", task(free).gap(bad))):
+    for name, least in (("BOBYQA", noisy_task.LEAST), ("zosah", task(free).gap(bad))):
         monkeypatch.setitem(noisy.SOLVERS, name, noisy.Solver(solve))
         assert noisy.run(name, task(free)).gap == least
         monkeypatch.setitem(noisy.SOLVERS, name, noisy.Solver(raising))
-        assert noisy.run(name, task(free)) == (noisy.LEAST, "ValueError: flat")
+        assert noisy.run(name, task(free)) == (noisy_task.LEAST, "ValueError: flat")
     nothing = noisy.Solver(lambda counted, task: [None])
     monkeypatch.setitem(noisy.SOLVERS, "BOBYQA", nothing)
     assert noisy.run("BOBYQA", task(free)).gap == 1

@@ -158,6 +158,8 @@ INTERRUPTED = """
         os.kill(os.getpid(), signal.SIGINT)
 
     if __name__ == "__main__":
+        # a shell has what it starts in the background ignore interrupts
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         log, stop, workers = sys.argv[1], sys.argv[2] == "stop", int(sys.argv[3]) or None
         method = zosah_jax.methods.METHODS[sys.argv[4]]() if len(sys.argv) > 4 else None
         if stop:

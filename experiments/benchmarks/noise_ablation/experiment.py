@@ -12,10 +12,10 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from experiments import experiment
-from experiments.benchmarks.cutest_noise.solvers import Task
 from experiments.common import records, style, table
 from experiments.common.cutest_problems import in_float64, problems
 from experiments.common.errors import InputError
+from experiments.common.noisy_task import Task
 from experiments.common.patches import Patch, patched
 from experiments.common.problems import away_from_zero
 from zosah_jax import Host, minimize
