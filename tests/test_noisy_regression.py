@@ -25,6 +25,17 @@ def noisy(fun, noise, seed=0):
     return lambda x: fun(np.asarray(x)) + noise * rng.normal()
 
 
+def told(solver, fun, batches):
+    """Points and values of so many batches."""
+    points, values = [], []
+    for _ in range(batches):
+        asked = solver.ask()
+        found = [fun(x) for x in asked]
+        solver.tell(found)
+        points, values = points + asked, values + found
+    return points, values
+
+
 CASES = {
     "free": (curved, np.array([0.5, 0.3, -1.0]), None),
     "valley": (valley, np.array([-1.2, 1.0]), None),
@@ -42,12 +53,7 @@ def test_a_run_is_that_of_the_reference(case, noise):
     fun, x0, bounds = CASES[case]
     fun = noisy(fun, noise)
     solver = AskTell(x0, METHOD, bounds=bounds, noise=noise)
-    points, values = [], []
-    for _ in range(3):
-        asked = solver.ask()
-        told = [fun(x) for x in asked]
-        solver.tell(told)
-        points, values = points + asked, values + told
+    points, values = told(solver, fun, 3)
     ends = (-np.inf, np.inf) if bounds is None else bounds
     reference = Run(points, values, noise, *ends)
     for _ in range(6):
@@ -62,29 +68,24 @@ def test_a_run_is_that_of_the_reference(case, noise):
         asked = solver.ask()
         far = np.linalg.norm(reference.z(np.array(asked)) - reference.step, axis=1)
         assert np.all(far <= reference.reach * (1 + 1e-6))
-        told = [fun(x) for x in asked]
-        solver.tell(told)
-        reference.tell(asked, told)
+        found = [fun(x) for x in asked]
+        solver.tell(found)
+        reference.tell(asked, found)
 
 
 def test_points_are_kept_that_tell_most(x64):
     fun, noise = noisy(curved, 0.3), 0.3
     solver = AskTell(np.array([0.5, 0.3, -1.0]), METHOD, noise=noise)
-    points, values = [], []
-    for _ in range(12):
-        asked = solver.ask()
-        told = [fun(x) for x in asked]
-        solver.tell(told)
-        points, values = points + asked, values + told
+    points, values = told(solver, fun, 12)
     state = solver.method_state()
     reference = Run(points, values, noise)
     reference.metric, reference.centre = np.asarray(state.metric), np.asarray(state.centre)
     reference.unit = np.asarray(state.unit)
     reference.s, reference.length = float(state.spread), float(state.length)
-    told = reference.kept(10)
-    assert told.sum() == 10
+    kept = reference.kept(10)
+    assert kept.sum() == 10
     thin = jax.tree.map(np.asarray, thinned(state, jnp.asarray(noise), 10)._replace(key=0))
-    assert {tuple(x) for x in thin.points[thin.there]} == {tuple(x) for x in reference.points[told]}
+    assert {tuple(x) for x in thin.points[thin.there]} == {tuple(x) for x in reference.points[kept]}
 
 
 # --- what it finds --------------------------------------------------------------------------------
