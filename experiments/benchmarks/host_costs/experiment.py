@@ -191,7 +191,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
             label = name + (" (noise)" if runs[0]["noise"] else "")
             own.plot(*place, "o-", color=style.series(number), label=label)
         own.set(xscale="log", yscale="log", xlabel="parameters", ylabel="own work a value (ms)")
-        own.legend()
+        figure.legend(*own.get_legend_handles_labels(), loc="outside upper left", ncols=4)
         ratio = sorted(ratios(results).items(), key=lambda pair: pair[1])
         slow.set_axisbelow(True)
         slow.barh([name for name, _ in ratio], [part for _, part in ratio])
