@@ -7,8 +7,10 @@ import jax
 import numpy as np
 import pytest
 from golden.runs import RUNS, run
+from precision import allowed
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "trajectories.json").read_text())
+TOLERANCE = allowed(1e-12, 1e-10)
 
 
 @pytest.fixture(autouse=True)
@@ -30,5 +32,5 @@ def test_every_run_is_kept():
 )
 def test_trajectory_is_as_it_was(x64, name):
     points, counts = run(name)
-    np.testing.assert_allclose(points, GOLDEN[name]["points"], rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(points, GOLDEN[name]["points"], rtol=TOLERANCE, atol=TOLERANCE)
     assert counts.tolist() == GOLDEN[name]["num_evaluations"]

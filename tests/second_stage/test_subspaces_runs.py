@@ -13,7 +13,7 @@ from zosah_jax.faces.transformation import zeroth_order_states
 from zosah_jax.methods.zosah import along
 
 
-@pytest.mark.parametrize(("m", "momentum"), [(2, None), (40, None), (8, 0.9)])
+@pytest.mark.parametrize(("m", "momentum"), [(2, None), (8, None), (40, None), (2, 0.9), (8, 0.9)])
 def test_a_learning_rate_of_one_never_diverges(m, momentum):
     """With momentum, too: what is above the effective dimension is seen along the steps."""
     f, x0 = valley(40), jnp.zeros(40)
