@@ -26,3 +26,13 @@ def test_scan_and_vmap_over_seeds_agree_with_single_steps(name, x64):
 @of_the_others
 def test_nothing_is_nan_where_no_value_is(name):
     test_strict_modes.check_nan(name)
+
+
+@pytest.mark.parametrize("name", [n for n in test_exam.EXAMINED if n not in OF_EACH_KIND])
+def test_trains_an_nnx_model(name):
+    test_exam.check_nnx(name)
+
+
+@pytest.mark.parametrize("name", [n for n in METHODS if n not in test_strict_modes.KINDS])
+def test_an_update_lowers_for_accelerators_in_float64(name):
+    test_strict_modes.test_an_update_lowers_for_accelerators(name, True)
