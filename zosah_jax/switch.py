@@ -10,9 +10,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from zosah_jax.checks import is_typed_key
+from zosah_jax.jaxprs import close, function
 
 Branch = Callable[..., Any]
 
@@ -99,13 +99,13 @@ class _Flat:
         consts = [list(part.consts) for part in closed]
         # from jax 0.12 on a jaxpr has its constants with it: nothing in their place
         self._jaxprs = [
-            ClosedJaxpr(part.jaxpr, [None] * len(own)).jaxpr
+            close(part.jaxpr, [None] * len(own)).jaxpr
             for part, own in zip(closed, consts, strict=True)
         ]
         return self, consts
 
     def _run(self, number: int, consts: list[Any], leaves: Any) -> list[Any]:
-        return jaxpr_as_fun(ClosedJaxpr(self._jaxprs[number], consts))(*leaves)
+        return function(self._jaxprs[number], consts)(*leaves)
 
     def runs(self, consts: list[list[Any]]) -> list[Branch]:
         """The branches, of the leaves."""

@@ -38,6 +38,35 @@ def jax_loads_scipy():
     return ran.stdout.strip() == "True"
 
 
+def test_a_name_is_imported_as_it_is_first_used():
+    code = (
+        "import sys, zosah_jax\n"
+        "assert not {'jax', 'optax', 'numpy'} & set(sys.modules)\n"
+        "zosah_jax.minimize\n"
+        "later = ('forward', 'extras', 'plot')\n"
+        "assert not {f'zosah_jax.{name}' for name in later} & set(sys.modules)\n"
+        "assert 'jax.extend.core' not in sys.modules\n"
+        "assert zosah_jax.result.History.__name__ == 'History'\n"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT)
+
+
+def test_all_public_names_load_no_extra_and_start_no_backend():
+    code = (
+        "import sys\n"
+        "from zosah_jax import *\n"
+        "from jax._src import xla_bridge\n"
+        "assert not xla_bridge.backends_are_initialized()\n"
+        "assert minimize and forward.value_and_grad and plot and scale_by_zosah\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}))\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    extras = {"flax", "matplotlib", "orbax", "tqdm", "dask", "distributed", "sklearn"}
+    assert not set(ast.literal_eval(ran.stdout)) & extras
+
+
 def test_a_description_is_the_same_in_every_process():
     code = (
         "import numpy as np, optax, jax; from zosah_jax.faces.host.fingerprint import described;"

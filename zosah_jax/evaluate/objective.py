@@ -16,10 +16,10 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.extend import core
 
 from zosah_jax.bounds import Bounds, projected
 from zosah_jax.evaluate.grouped.program import Op, perform
+from zosah_jax.jaxprs import function, is_closed, is_literal, is_open
 from zosah_jax.pytree import Params, widen, working_dtype
 
 Objective = Callable[[Params], jax.Array]
@@ -39,10 +39,10 @@ class Traced:
 
     def with_constants(self, constants: list[Any]) -> Objective:
         """The objective, a function of the parameters in float32 or wider."""
-        closed = core.ClosedJaxpr(self.jaxpr, constants)
+        program = function(self.jaxpr, constants)
 
         def value(point: Params) -> jax.Array:
-            (found,) = core.jaxpr_as_fun(closed)(*jax.tree.leaves(point))
+            (found,) = program(*jax.tree.leaves(point))
             return found
 
         return value
@@ -217,7 +217,7 @@ def _inlined(closed: Any, *operands: Any) -> list[Any]:
     values = dict(zip(names, (*closed.consts, *operands), strict=True))
 
     def value(atom: Any) -> Any:
-        return atom.val if isinstance(atom, core.Literal) else values[atom]
+        return atom.val if is_literal(atom) else values[atom]
 
     for eqn in jaxpr.eqns:
         given = [value(atom) for atom in eqn.invars]
@@ -264,7 +264,7 @@ def _structure(jaxpr: Any) -> tuple[Any, ...]:
         return tuple(var.aval for var in variables)
 
     def use(atom: Any) -> Any:
-        if isinstance(atom, core.Literal):
+        if is_literal(atom):
             return str(atom.aval), np.asarray(atom.val).tobytes()
         return number[atom]
 
@@ -281,9 +281,9 @@ def _structure(jaxpr: Any) -> tuple[Any, ...]:
 
 
 def _comparable(param: Any) -> Any:
-    if isinstance(param, core.ClosedJaxpr):
+    if is_closed(param):
         return _structure(param.jaxpr), tuple(map(_constant, param.consts))
-    if isinstance(param, core.Jaxpr):
+    if is_open(param):
         return _structure(param)
     if isinstance(param, tuple | list):
         return type(param), tuple(map(_comparable, param))

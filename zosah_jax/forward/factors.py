@@ -11,15 +11,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.extend import core
 
 from zosah_jax.evaluate.grouped.program import Op, Slot
 from zosah_jax.forward.program import Program
+from zosah_jax.jaxprs import is_literal
 
 
 def applies(program: Program, op: Op, factors: dict[Slot, list[jax.Array]]) -> bool:
     """Whether an operation is a convolution of examples with a kernel that has such noise."""
-    if op.name != "conv_general_dilated" or isinstance(op.inputs[1], core.Literal):
+    if op.name != "conv_general_dilated" or is_literal(op.inputs[1]):
         return False
     groups = {op.eqn.params[name] for name in ("feature_group_count", "batch_group_count")}
     return op.inputs[1] in factors and groups == {1} and program.axis(op.inputs[0]) is not None

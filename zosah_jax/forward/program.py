@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend import core
 
 from zosah_jax.evaluate.grouped.program import Op, Slot, Values, places, scan_parts, wrapped
+from zosah_jax.jaxprs import is_closed, is_literal
 
 MOST_STEPS = 1024
 """Longest loop that is unrolled."""
@@ -178,7 +178,7 @@ class _Flattening:
             self.constants[place[var]] = const
 
         def where(atom: Any) -> Any:
-            return atom if isinstance(atom, core.Literal) else place[atom]
+            return atom if is_literal(atom) else place[atom]
 
         for eqn in jaxpr.eqns:
             found = self._outputs(eqn, tuple(where(atom) for atom in eqn.invars))
@@ -187,7 +187,7 @@ class _Flattening:
 
     def _outputs(self, eqn: Any, inputs: tuple[Any, ...]) -> list[Any]:
         inner = wrapped(eqn)
-        if isinstance(inner, core.ClosedJaxpr):
+        if is_closed(inner):
             return self._inline(inner.jaxpr, inner.consts, inputs)
         if inner is not None:
             return self._inline(inner, (), inputs)
@@ -219,9 +219,7 @@ class _Flattening:
 
     def _done(self, fun: Callable[..., Any], *operands: Any) -> list[Any]:
         """Results of a function of operands, its operations appended."""
-        avals: list[Any] = [
-            p.aval if isinstance(p, core.Literal) else self.avals[p] for p in operands
-        ]
+        avals: list[Any] = [p.aval if is_literal(p) else self.avals[p] for p in operands]
         shapes = [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in avals]
         closed = jax.make_jaxpr(fun)(*shapes)
         return self._inline(closed.jaxpr, closed.consts, operands)

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend import core
+
+from zosah_jax.jaxprs import is_closed, is_literal, is_open
 
 Slot = int
 Values = dict[Slot, jax.Array]
@@ -131,7 +132,7 @@ class _Flattening:
             self.constants[place[var]] = const
 
         def where(atom: Any) -> Any:
-            return atom if isinstance(atom, core.Literal) else place[atom]
+            return atom if is_literal(atom) else place[atom]
 
         for eqn in jaxpr.eqns:
             inputs = tuple(where(atom) for atom in eqn.invars)
@@ -139,7 +140,7 @@ class _Flattening:
             if inner is None:
                 outputs = [self.slot() for _ in eqn.outvars]
                 self.ops.append(Op(eqn, inputs, tuple(outputs)))
-            elif isinstance(inner, core.ClosedJaxpr):
+            elif is_closed(inner):
                 outputs = self.inline(inner.jaxpr, inner.consts, inputs)
             else:
                 outputs = self.inline(inner, (), inputs)
@@ -174,9 +175,9 @@ def _inner(eqn: Any) -> list[Any]:
     found = []
     for param in eqn.params.values():
         for part in param if isinstance(param, tuple | list) else (param,):
-            if isinstance(part, core.ClosedJaxpr):
+            if is_closed(part):
                 found.append(part.jaxpr)
-            elif isinstance(part, core.Jaxpr):
+            elif is_open(part):
                 found.append(part)
     return found
 
@@ -215,7 +216,7 @@ def first_use(program: Program, leaf: int) -> int:
 
 def operand(place: Any, values: Values) -> Any:
     """Value of an operand."""
-    return place.val if isinstance(place, core.Literal) else values[place]
+    return place.val if is_literal(place) else values[place]
 
 
 def perform(op: Op, operands: Iterable[Any], **params: Any) -> list[jax.Array]:
