@@ -43,6 +43,7 @@ _RC: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#E3E3E3",
     "lines.linewidth": 2.2,
     "legend.edgecolor": "none",

@@ -1,9 +1,12 @@
-"""What a run costs beside its values: the first call, later ones, memory, lanes, ask and tell."""
+"""What a run costs beside its values: imports, first and later calls, memory, lanes, own work."""
 
 import json
+import os
+import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +30,8 @@ class Config(base.Config):
 
     repeats: int = 5
     """Processes of each kind; the median is reported, with the range."""
+    imports: int = 11
+    """Processes of each import."""
     starts: int = 32
     """Starts of the runs that `jax.vmap` takes together."""
     budget: int = 600
@@ -60,6 +65,30 @@ def rosenbrock(x):
 found = zosah_jax.minimize(rosenbrock, jnp.full(10, 0.1), budget=1_000)
 print(json.dumps({"value": float(found.value), "seconds": time.process_time()}))
 """
+
+
+_IMPORTS = ("import optax", "import zosah_jax", "from zosah_jax import minimize")
+
+
+def imports(repeats: int) -> dict[str, list[float]]:
+    """Processor seconds of processes that import, in turn; every module's bytecode is kept."""
+    seconds: dict[str, list[float]] = {code: [] for code in _IMPORTS}
+    with tempfile.TemporaryDirectory() as kept:
+        environment = {**os.environ, "PYTHONPYCACHEPREFIX": kept, "PYTHONDONTWRITEBYTECODE": ""}
+
+        def run(code: str) -> float:
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            command = [sys.executable, "-W", "error", "-c", code]
+            subprocess.run(command, check=True, env=environment)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+        for code in _IMPORTS:  # compiled here
+            run(code)
+        for _ in range(repeats):
+            for code, times in seconds.items():
+                times.append(run(code))
+    return seconds
 
 
 def first_calls() -> dict[str, float]:
@@ -198,6 +227,7 @@ def measure(config: Config) -> dict[str, Any]:
     wholes = [(_process(_OURS), _process(_COBYQA)) for _ in range(config.repeats)]
     repeated = [own("again()") for _ in range(config.repeats)]
     return {
+        "imports": imports(config.imports),
         "first_call": {
             "rspg": [run["rspg"] for run in firsts],
             "default": [run["default"] for run in firsts],
@@ -232,7 +262,13 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
     repeated = [sum(r["seconds"][1:]) / 3 / r["seconds"][0] for r in results["again"]]
     growth = [(r["maps"][3] - r["maps"][0]) / 3 for r in results["again"]]
     objectives = results["python_objectives"]
+    imported, optax_alone = results["imports"], results["imports"]["import optax"]
     rows = [
+        *(
+            [f"`{code}` over `import optax`", _ratio(seconds, optax_alone)]
+            for code, seconds in imported.items()
+            if seconds is not optax_alone
+        ),
         ["first `minimize`, d = 2: default over RSPG", _ratio(first["default"], first["rspg"])],
         ["the same, default, processor seconds", f"{statistics.median(first['default']):.2f}"],
         ["Rosenbrock d = 10, 1,000 values, whole process over COBYQA's",
