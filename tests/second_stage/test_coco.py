@@ -10,12 +10,12 @@ from cocoex import Suite
 from experiments import experiment
 from experiments.benchmarks.coco import experiment as coco
 from experiments.benchmarks.coco import solvers
-from experiments.benchmarks.coco.solvers import SOLVERS, Stall, runs
+from experiments.benchmarks.coco.solvers import OURS, SOLVERS, Stall, runs
 from experiments.benchmarks.coco.suite import SIDE, TARGETS, Problem, area, bare_problem
 from experiments.common import records
 from experiments.common.errors import InputError
 from experiments.common.solvers import Over
-from zosah_jax.methods import zopqn
+from zosah_jax.methods import METHODS, zopqn
 
 
 def test_problem_is_the_suites_and_counts_and_ends():
@@ -73,7 +73,7 @@ def test_a_stall_is_seen_when_only_rounding_is_gained():
     assert not Stall(2).after([np.inf] * (patience - 1))
 
 
-@pytest.mark.parametrize("name", [name for name in SOLVERS if name != "zopqn"])
+@pytest.mark.parametrize("name", [name for name in SOLVERS if name not in OURS])
 def test_peers_reach_the_bottom_of_a_sphere(name):
     for hits in runs(name, 1, 2, 1, 400).values():
         assert np.isfinite(hits).all()
@@ -118,7 +118,7 @@ def traced(monkeypatch):
 
             return tuple(one._replace(ask=noted(one.ask)) for one in super().stages(params))
 
-    monkeypatch.setattr(solvers, "zopqn", Counted)
+    monkeypatch.setitem(METHODS, "zopqn", Counted)
     return found
 
 
@@ -129,7 +129,7 @@ def test_coco(tmp_path, monkeypatch, traced, capsys):
         dimensions=(2,),
         instances=(1, 2),
         budget=40,
-        solvers=("zopqn", "L-BFGS-B"),
+        solvers=("default", "zopqn", "L-BFGS-B"),
         workers=1,
         out=tmp_path / "whole",
     )
@@ -142,6 +142,7 @@ def test_coco(tmp_path, monkeypatch, traced, capsys):
             assert np.all(np.diff(found["2"]["ecdf"]) >= 0)
             assert found["2"]["ecdf"][-1] == 1
     out = capsys.readouterr().out
+    assert "the default over the best peer" in out
     assert "ZO-PQN over the best peer" in out
     assert "f1 sphere" in out
 
@@ -154,7 +155,7 @@ def test_coco(tmp_path, monkeypatch, traced, capsys):
     assert len(traced) == before
 
     monkeypatch.setattr(records, "kept", lambda name: results)
-    part = replace(config, instances=(2,), only=("zopqn",), out=tmp_path / "part")
+    part = replace(config, instances=(2,), only=("default", "zopqn"), out=tmp_path / "part")
     experiment.run(coco.EXPERIMENT, part)
     assert len(traced) == before
     again = records.read(tmp_path / "part")["results"]["solvers"]
@@ -167,11 +168,11 @@ def test_coco(tmp_path, monkeypatch, traced, capsys):
 
 def test_bad_input(monkeypatch, tmp_path):
     config = coco.Config(out=tmp_path)
-    with pytest.raises(InputError, match="solvers: got 'BFGS', wanted one of zopqn"):
+    with pytest.raises(InputError, match="solvers: got 'BFGS', wanted one of default, zopqn"):
         coco.measure(replace(config, solvers=("BFGS",)))
     with pytest.raises(InputError, match="only: got 'COBYQA', wanted one of zopqn, CMA-ES"):
         coco.measure(replace(config, solvers=("zopqn", "CMA-ES"), only=("COBYQA",)))
-    with pytest.raises(InputError, match="wanted zopqn and a peer"):
+    with pytest.raises(InputError, match="wanted default or zopqn, and a peer"):
         coco.measure(replace(config, solvers=("CMA-ES",)))
     with pytest.raises(InputError, match="functions: got 25, wanted one of 1, 2"):
         coco.measure(replace(config, functions=(1, 25)))

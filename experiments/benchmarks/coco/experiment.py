@@ -1,4 +1,4 @@
-"""The BBOB suite of COCO: ECDFs of ZO-PQN, L-BFGS-B, COBYQA, CMA-ES, with restarts (25 min)."""
+"""The BBOB suite of COCO: ECDFs of the default, ZO-PQN and three peers, with restarts."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from experiments import experiment
-from experiments.benchmarks.coco.solvers import OURS, SOLVERS, runs
+from experiments.benchmarks.coco.solvers import DEFAULT, OURS, SOLVERS, runs
 from experiments.benchmarks.coco.suite import (
     DIMENSIONS,
     FUNCTIONS,
@@ -28,7 +28,7 @@ from zosah_jax.methods import METHODS
 
 @dataclass(frozen=True)
 class Config(experiment.Config):
-    """ZO-PQN and peers on the BBOB suite, every value counted, in float64."""
+    """The default, ZO-PQN and peers on the BBOB suite, every value counted, in float64."""
 
     functions: tuple[int, ...] = JUDGED
     """Functions by number, 1 to 24."""
@@ -65,8 +65,9 @@ def measure(config: Config) -> dict[str, Any]:
     experiment.check_names("only", only or (), solvers)
     if min(config.instances) < 1:
         raise InputError(f"instances: got {min(config.instances)}, wanted positive numbers.")
-    if OURS not in solvers or len(solvers) < 2:
-        raise InputError(f"solvers: got {', '.join(solvers)}, wanted zopqn and a peer.")
+    if not set(OURS) & set(solvers) or set(solvers) <= set(OURS):
+        wanted = " or ".join(OURS)
+        raise InputError(f"solvers: got {', '.join(solvers)}, wanted {wanted}, and a peer.")
     fresh = only or solvers
     asked = {
         "functions": list(config.functions),
@@ -90,11 +91,11 @@ def _places(budget: int) -> np.ndarray:
 def _jobs(
     solvers: Iterable[str], functions: tuple[int, ...], dimensions: tuple[int, ...]
 ) -> list[Job]:
-    """The longest first; all functions of ZO-PQN in a dimension together, which compile once."""
+    """The longest first; all functions of a method of ours in a dimension, which compiles once."""
     jobs = []
     for d in sorted(dimensions, reverse=True):
         for name in solvers:
-            parts = [functions] if name == OURS else [(f,) for f in functions]
+            parts = [functions] if name in OURS else [(f,) for f in functions]
             jobs += [(name, d, part) for part in parts]
     return jobs
 
@@ -196,6 +197,8 @@ def tables(results: dict[str, Any]) -> dict[str, str]:
 
 def name_of(solver: str) -> str:
     """A solver in figures and tables."""
+    if solver == DEFAULT:
+        return "the default"
     return style.label(solver) if solver in METHODS else solver
 
 
@@ -225,9 +228,14 @@ def best_of(results: dict[str, Any], solver: str, d: int) -> dict[str, Any]:
     return results["solvers"][solver][best_setting(results, solver, d)][str(d)]
 
 
+def ours(results: dict[str, Any]) -> list[str]:
+    """The library's own, the default first where it took part."""
+    return [solver for solver in OURS if solver in results["solvers"]]
+
+
 def peers(results: dict[str, Any]) -> list[str]:
     """All solvers but ours."""
-    return [solver for solver in results["solvers"] if solver != OURS]
+    return [solver for solver in results["solvers"] if solver not in OURS]
 
 
 def best_peer(results: dict[str, Any], d: int) -> str:
@@ -241,17 +249,23 @@ def _areas(results: dict[str, Any]) -> str:
         [name_of(solver), *(f"{mean_area(best_of(results, solver, d)):.3f}" for d in dimensions)]
         for solver in results["solvers"]
     ]
-    over = [
-        mean_area(best_of(results, OURS, d)) / mean_area(best_of(results, best_peer(results, d), d))
-        for d in dimensions
-    ]
-    rows.append(["ZO-PQN over the best peer", *(f"{ratio:.2f}" for ratio in over)])
+    for own in ours(results):
+        over = [
+            mean_area(best_of(results, own, d))
+            / mean_area(best_of(results, best_peer(results, d), d))
+            for d in dimensions
+        ]
+        rows.append([f"{name_of(own)} over the best peer", *(f"{ratio:.2f}" for ratio in over)])
     rows.append(["the best peer", *(_with_setting(results, d) for d in dimensions)])
     found = [results["solvers"][s] for s in results["solvers"]]
     if all(
         about["ecdf"] is not None for of in found for by in of.values() for about in by.values()
     ):
-        rows.append(["the ratio from d values on", *(_late(results, d) for d in dimensions)])
+        rows += [
+            [f"{name_of(own)}: the ratio from d values on",
+             *(_late(results, own, d) for d in dimensions)]
+            for own in ours(results)
+        ]  # fmt: skip
         rows += [
             [
                 f"{name_of(solver)}: runs to 1e-8",
@@ -274,37 +288,36 @@ def _with_setting(results: dict[str, Any], d: int) -> str:
     return f"{peer} ({best_setting(results, peer, d)})"
 
 
-def _late(results: dict[str, Any], d: int) -> str:
+def _late(results: dict[str, Any], own: str, d: int) -> str:
     """The ratio of areas that begin at d values."""
     largest = max(best_of(results, peer, d)["area_from_d"] for peer in peers(results))
-    return f"{best_of(results, OURS, d)['area_from_d'] / largest:.2f}"
+    return f"{best_of(results, own, d)['area_from_d'] / largest:.2f}"
 
 
 def _functions(results: dict[str, Any]) -> str:
-    """By function and dimension: our area over that of the best peer of the dimension."""
-    rows = []
+    """By function and dimension: our area, and that of the peer that is best on the function."""
+    own, rows = ours(results)[0], []
     for f in results["functions"]:
         cells = []
         for d in results["dimensions"]:
-            ours = area_on(best_of(results, OURS, d), f)
+            mine = area_on(best_of(results, own, d), f)
             theirs = {peer: area_on(best_of(results, peer, d), f) for peer in peers(results)}
             best = max(theirs, key=lambda peer: theirs[peer])
-            text = f"{ours:.2f} / {theirs[best]:.2f} {best}"
-            cells.append(f"**{text}**" if ours >= theirs[best] else text)
+            text = f"{mine:.2f} / {theirs[best]:.2f} {best}"
+            cells.append(f"**{text}**" if mine >= theirs[best] else text)
         rows.append([f"f{f} {NAMES[f]}", *cells])
     header = [f"d = {d}" for d in results["dimensions"]]
-    return table.markdown(["area: ZO-PQN / best peer on the function", *header], rows)
+    return table.markdown([f"area: {name_of(own)} / best peer on the function", *header], rows)
 
 
 def _lost(results: dict[str, Any]) -> str:
     """What each function adds to our area less that of the best peer of the dimension."""
-    rows = []
+    own, rows = ours(results)[0], []
     for f in results["functions"]:
         cells = []
         for d in results["dimensions"]:
             peer = best_of(results, best_peer(results, d), d)
-            ours = best_of(results, OURS, d)
-            gap = area_on(ours, f) - area_on(peer, f)
+            gap = area_on(best_of(results, own, d), f) - area_on(peer, f)
             cells.append(f"{gap / len(results['functions']):+.4f}")
         rows.append([f"f{f} {NAMES[f]}", *cells])
     header = [f"d = {d}, over {best_peer(results, d)}" for d in results["dimensions"]]
@@ -343,7 +356,12 @@ NAMES = {
 
 _COLUMNS = 3
 _TICKS = (0.1, 1, 10, 100)
-_COLOURS = {"L-BFGS-B": style.REFERENCE, "COBYQA": "#0072B2", "CMA-ES": "#009E73"}
+_COLOURS = {
+    DEFAULT: style.series(0),
+    "L-BFGS-B": style.REFERENCE,
+    "COBYQA": "#0072B2",
+    "CMA-ES": "#009E73",
+}
 _LINES = {"L-BFGS-B": "--", "COBYQA": "-.", "CMA-ES": ":"}
 
 
@@ -368,17 +386,17 @@ def draw(results: dict[str, Any], path: Path) -> None:
         figure.supxlabel("values / d", fontsize=13)
         figure.supylabel("targets met", fontsize=13)
         handles = figure.axes[0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside upper center", ncols=4)
+        figure.legend(*handles, loc="outside upper center", ncols=5)
 
 
 def _look(solver: str) -> dict[str, Any]:
-    ours = solver == OURS
+    own = solver in OURS
     return {
-        "color": style.colour(solver) if ours else _COLOURS[solver],
-        "linestyle": "-" if ours else _LINES[solver],
-        "linewidth": 3.0 if ours else 2.0,
+        "color": style.colour(solver) if solver in METHODS else _COLOURS[solver],
+        "linestyle": "-" if own else _LINES[solver],
+        "linewidth": 3.0 if own else 2.0,
         "label": name_of(solver),
-        "zorder": 3 if ours else 2,
+        "zorder": 3 if own else 2,
     }
 
 

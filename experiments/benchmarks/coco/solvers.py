@@ -10,12 +10,11 @@ import numpy as np
 from experiments.benchmarks.coco.suite import Problem
 from experiments.common.solvers import ENDLESS, Over, run_cma, run_scipy
 from zosah_jax import AskTell
-from zosah_jax.methods import zopqn
+from zosah_jax.methods import METHODS
 
+DEFAULT = "default"
+OURS = (DEFAULT, "zopqn")
 _CMA_SEEDS = 10_007  # a prime, so that runs of neighbouring problems share none
-
-
-OURS = "zopqn"
 
 
 class Stall:
@@ -36,11 +35,12 @@ class Stall:
         return self._since >= self._patience
 
 
-def _zopqn(problem: Problem) -> None:
-    """ZO-PQN with its defaults, by ask and tell."""
+def _ours(name: str, problem: Problem) -> None:
+    """A method of the library, or the one that it takes itself, by ask and tell."""
     for number, start in enumerate(problem.starts()):
-        solver, stall = AskTell(start, zopqn(), key=number), Stall(problem.dimension)
-        while True:
+        method = None if name == DEFAULT else METHODS[name]()
+        solver, stall = AskTell(start, method, key=number), Stall(problem.dimension)
+        while not solver.converged:
             values = [problem(x) for x in solver.ask()]
             solver.tell(values)
             if stall.after(values):
@@ -82,7 +82,7 @@ _TIGHT: dict[str, Any] = {**_MANY, "ftol": 1e-14, "gtol": 1e-10}
 _COBYQA: dict[str, Any] = {"maxiter": ENDLESS, "maxfev": ENDLESS}
 
 SOLVERS: dict[str, dict[str, Setting]] = {
-    "zopqn": {"defaults": Setting(_zopqn)},
+    **{name: {"defaults": Setting(partial(_ours, name))} for name in OURS},
     "L-BFGS-B": {
         "defaults": Setting(partial(_scipy, "L-BFGS-B", _MANY)),
         "tight": Setting(partial(_scipy, "L-BFGS-B", _TIGHT), tolerances=True),
