@@ -40,7 +40,8 @@ class Solver:
 
     def scale_at(self, x):
         own = np.minimum(np.maximum(np.abs(x), 0.1 * self.unit), self.width)
-        return np.where(self.both, self.unit, own)
+        own = np.where(self.both, self.unit, own)
+        return np.sqrt(self.unit * np.maximum(own, self.unit))
 
     def step(self):
         """One value, and what is made of it; False where the model promises nothing."""

@@ -66,7 +66,7 @@ def minimize(
         x0: pytree of real floating arrays.
         method: a method (`zosah_jax.methods.zosah()`) or its optax form (`zosah_jax.zosah(0.5)`,
             whose learning rate and evaluator are taken over). None, where values have no noise: up
-            to 12 parameters, and with bounds up to 256, `quadratic_regression()`, else up to 256
+            to 9 parameters, and with bounds up to 256, `quadratic_regression()`, else up to 256
             `zopqn()`, and `block_newton()` beyond; under noise up to 256 `noisy_regression()`. In
             all other cases `zosah()`. (Noise that was measured counts above 1e-6 of the values:
             below, it is a simulator's tolerance.)

@@ -100,7 +100,7 @@ def default_method(
     Example:
         >>> import numpy as np, zosah_jax
         >>> default_method = zosah_jax.methods.default_method
-        >>> [type(default_method(np.zeros(d), noisy=False)).__name__ for d in (12, 200, 3000)]
+        >>> [type(default_method(np.zeros(d), noisy=False)).__name__ for d in (9, 200, 3000)]
         ['QuadraticRegression', 'ZOPQN', 'BlockNewton']
         >>> type(default_method(np.zeros(12), noisy=True)).__name__
         'NoisyRegression'

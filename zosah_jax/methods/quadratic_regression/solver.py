@@ -16,7 +16,7 @@ from zosah_jax.methods.regression.start import one_side
 from zosah_jax.methods.regression.trust_region import Box
 from zosah_jax.pytree import Params, dimension, gather, unflattened, widen, working_dtype
 
-MOST_PARAMETERS = 12
+MOST_PARAMETERS = 9
 """Up to so many, it needs fewer values than `zopqn`: what a quadratic has of unknowns is paid."""
 
 
@@ -25,9 +25,10 @@ class QuadraticRegression(Method):
     r"""Minimum of a quadratic through all stored values, within a trust region and the bounds.
 
     .. math:: f(x + D z) \approx f(x) + g^T z + z^T (B + C) z / 2, \quad
-        C \sim N(0, \sigma^2), \quad D = \mathrm{diag}(|x|)
+        C \sim N(0, \sigma^2), \quad D = \mathrm{diag}\sqrt{|x_0 x|}
 
-    B is the Hessian of the fit before, in the units of now, and C what the stored values say that
+    D holds the sizes of the coordinates, halfway between those at the start and those of now. B is
+    the Hessian of the fit before, in these units, and C what the stored values say that
     has changed since: a symmetric matrix of independent entries, drawn to 0. Nothing is assumed of
     g. As a regression this is dual: its unknowns are as many as there are stored points, and one
     covariance of values at two of them, sigma^2 (z'w)^2 / 2, says it all; sigma follows from how

