@@ -271,6 +271,7 @@ def test_a_constructor_tells_its_options_and_takes_them(name):
 OTHER_OPTIONS = {
     "quadratic_regression": {"num_points": 2},
     "noisy_regression": {"num_points": 4},
+    "noisy_descent": {"num_pairs": 2},
     "block_newton": {"block_dim": 2},
     "zosah": {"groups": np.array([[0, 1], [2, 3]]), "reading": Reading(fit="paper")},
     "rspg": {"num_directions": 3},

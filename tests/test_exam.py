@@ -26,6 +26,7 @@ RATES = dict.fromkeys(METHODS, 0.05) | {
     "zopqn": 1.0,  # it owns its x, which the parameters follow
     "quadratic_regression": 1.0,  # likewise
     "noisy_regression": 1.0,  # likewise
+    "noisy_descent": 1.0,  # likewise
     "block_newton": 1.0,  # likewise
     "eggroll": 0.2,  # the length of a step
     "zo_muon": 5.0,  # times `vector_rate`
@@ -213,7 +214,13 @@ def test_chain_passes_extra_args_on_and_holds_arrays_only(name):
     _, _, moved = step(x, state, scale=jnp.array(1.0), shift=jnp.array(2.0))
     bases = [zeroth_order_states(s)[0].info.base_value for s in (plainly, scaled)]
     # an estimate of it, where a method never looks at the parameters themselves
-    probed = ("mezo", "mezo_bcd", "eggroll", "lozo")  # theirs is the mean of their probes
+    probed = (
+        "mezo",
+        "mezo_bcd",
+        "eggroll",
+        "lozo",
+        "noisy_descent",
+    )  # theirs is the mean of their probes
     rtol = 1.0 if name == "zovh" else 1e-4 if name in probed else 1e-6
     np.testing.assert_allclose(bases, [quadratic(x), 4 * quadratic(x)], rtol=rtol)
     np.testing.assert_allclose(moved, updates + 2, rtol=1e-6)

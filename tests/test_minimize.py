@@ -116,13 +116,15 @@ def test_params_are_wide_and_last_params_keep_their_dtypes():
 
 def test_the_default_method_goes_by_size_noise_and_bounds():
     chosen = functools.partial(methods.default_method, noisy=False)
-    assert chosen(jnp.zeros(12)) == methods.quadratic_regression()
-    assert chosen(jnp.zeros(13)) == chosen(jnp.zeros(256)) == methods.zopqn()
+    assert chosen(jnp.zeros(9)) == methods.quadratic_regression()
+    assert chosen(jnp.zeros(10)) == chosen(jnp.zeros(256)) == methods.zopqn()
     assert chosen(jnp.zeros(256), bounded=True) == methods.quadratic_regression()
     assert chosen(jnp.zeros(257), bounded=True) == methods.block_newton()
     assert chosen(jnp.zeros(257)) == methods.block_newton()
-    assert methods.default_method(jnp.zeros(256), noisy=True) == methods.noisy_regression()
-    assert methods.default_method(jnp.zeros(257), noisy=True) == methods.zosah()
+    noisy = functools.partial(methods.default_method, noisy=True)
+    assert noisy(jnp.zeros(50)) == methods.noisy_regression()
+    assert noisy(jnp.zeros(51)) == noisy(jnp.zeros(3000)) == methods.noisy_descent()
+    assert noisy(jnp.zeros(51), workers=8) == methods.noisy_descent(num_pairs=2)
     shapes = {
         noise: jax.eval_shape(
             lambda x, noise=noise: minimize(bowl, x, budget=80, noise=noise).state, X0

@@ -18,7 +18,7 @@ from zosah_jax.methods import METHODS
 DOCUMENTED = {"zosah": 1.0, "zoha": 1.0, "zo_rsn": 0.1, "deepzero": 0.1, "mezo": 1e-6}
 """Learning rates that the methods' own documentation names; the others' names none."""
 
-_OWN = {"zopqn", "quadratic_regression", "noisy_regression", "block_newton"}
+_OWN = {"zopqn", "quadratic_regression", "noisy_regression", "noisy_descent", "block_newton"}
 _MEASURED_ELSEWHERE = _OWN | {"eggroll", "lozo", "zo_muon", "zovh"}
 PUBLISHED = tuple(name for name in METHODS if name not in _MEASURED_ELSEWHERE)
 """The methods of the papers; the project's own is compared in `fewer_values`."""

@@ -67,8 +67,8 @@ def minimize(
         method: a method (`zosah_jax.methods.zosah()`) or its optax form (`zosah_jax.zosah(0.5)`,
             whose learning rate and evaluator are taken over). None, where values have no noise: up
             to 9 parameters, and with bounds up to 256, `quadratic_regression()`, else up to 256
-            `zopqn()`, and `block_newton()` beyond; under noise up to 256 `noisy_regression()`. In
-            all other cases `zosah()`. (Noise that was measured counts above 1e-6 of the values:
+            `zopqn()`, and `block_newton()` beyond; under noise up to 50 `noisy_regression()`, and
+            `noisy_descent()` beyond. (Noise that was measured counts above 1e-6 of the values:
             below, it is a simulator's tolerance.)
         budget: most values of `fun` to spend, an int; all are counted, whatever they are for.
         target: stop at a value of at most this.

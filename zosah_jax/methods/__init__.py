@@ -1,7 +1,8 @@
 """The methods: frozen, hashable values, one file or folder each (see `zosah_jax.method`).
 
-The published ones stay what their papers say; `zopqn`, `quadratic_regression`, `noisy_regression`,
-`block_newton` and `least_squares` (which takes vectors of residuals) are this library's own.
+The published ones stay what their papers say; `zopqn`, `quadratic_regression`, `block_newton`,
+`noisy_regression`, `noisy_descent` and `least_squares` (which takes vectors of residuals) are this
+library's own.
 """
 
 # The constructors are classes; here they have the names of the optax forms.
@@ -15,9 +16,11 @@ from zosah_jax.methods.least_squares.solver import LeastSquares as least_squares
 from zosah_jax.methods.lozo import LOZO as lozo
 from zosah_jax.methods.mezo import MeZO as mezo
 from zosah_jax.methods.mezo_bcd import MeZOBCD as mezo_bcd
+from zosah_jax.methods.noisy_descent import NoisyDescent as noisy_descent
+from zosah_jax.methods.noisy_regression.solver import MOST_PARAMETERS as MOST_NOISY
 from zosah_jax.methods.noisy_regression.solver import NoisyRegression as noisy_regression
 from zosah_jax.methods.noisy_regression.state import num_asked
-from zosah_jax.methods.quadratic_regression.solver import MOST_PARAMETERS
+from zosah_jax.methods.quadratic_regression.solver import MOST_PARAMETERS as MOST_EXACT
 from zosah_jax.methods.quadratic_regression.solver import (
     QuadraticRegression as quadratic_regression,
 )
@@ -44,6 +47,7 @@ __all__ = [
     "lozo",
     "mezo",
     "mezo_bcd",
+    "noisy_descent",
     "noisy_regression",
     "quadratic_regression",
     "rspg",
@@ -72,6 +76,7 @@ METHODS: dict[str, type[Method]] = {
     "zopqn": zopqn,
     "quadratic_regression": quadratic_regression,
     "noisy_regression": noisy_regression,
+    "noisy_descent": noisy_descent,
     "block_newton": block_newton,
 }
 """Every method of scalars by name: what the exam of the tests and the experiments run over."""
@@ -86,9 +91,8 @@ def default_method(
     """The method that a run takes where the user names none; the same in every face.
 
     `quadratic_regression` needs the fewest values where they are exact, and the parameters few or
-    bounded; `zopqn` where they are some hundred and free; `noisy_regression` under noise. The
-    models of all three are dense: beyond some hundred parameters `block_newton` takes over, and
-    `zosah` under noise.
+    bounded; `zopqn` where they are some hundred and free; `block_newton` beyond, where no dense
+    model fits. Under noise it is `noisy_regression`, and beyond 50 parameters `noisy_descent`.
 
     Args:
         params: where the run begins; only its size matters.
@@ -102,15 +106,17 @@ def default_method(
         >>> default_method = zosah_jax.methods.default_method
         >>> [type(default_method(np.zeros(d), noisy=False)).__name__ for d in (9, 200, 3000)]
         ['QuadraticRegression', 'ZOPQN', 'BlockNewton']
-        >>> type(default_method(np.zeros(12), noisy=True)).__name__
-        'NoisyRegression'
+        >>> [type(default_method(np.zeros(d), noisy=True)).__name__ for d in (12, 3000)]
+        ['NoisyRegression', 'NoisyDescent']
     """
     d = dimension(params)
-    if d > LARGEST_DENSE:
-        return zosah() if noisy else block_newton()
+    points = max(1, min(workers, _MOST_POINTS))
+    if noisy and d > MOST_NOISY:
+        return noisy_descent(num_pairs=max(1, points // 4))
     if noisy:
-        more = min(workers, _MOST_POINTS)
-        return noisy_regression(num_points=more if more > num_asked(d) else None)
-    if bounded or d <= MOST_PARAMETERS:
-        return quadratic_regression(num_points=max(1, min(workers, _MOST_POINTS)))
+        return noisy_regression(num_points=points if points > num_asked(d) else None)
+    if d > LARGEST_DENSE:
+        return block_newton()
+    if bounded or d <= MOST_EXACT:
+        return quadratic_regression(num_points=points)
     return zopqn()

@@ -15,6 +15,9 @@ from zosah_jax.methods.regression.points import everywhere, origin, probes_at, s
 from zosah_jax.methods.regression.start import one_side
 from zosah_jax.pytree import Params, dimension, gather, unflattened, widen, working_dtype
 
+MOST_PARAMETERS = 50
+"""Up to so many, it is measured to be ahead of `noisy_descent`; its own work grows with d^3."""
+
 
 @dataclass(frozen=True, eq=False)
 class NoisyRegression(Method):
