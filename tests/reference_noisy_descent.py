@@ -10,7 +10,8 @@ class Reference:
         self.x = np.array(x0, float)
         self.low, self.high = (np.broadcast_to(side, self.x.shape) for side in (low, high))
         self.noise, self.seen = noise, 0
-        self.h = 0.1 * (np.sqrt(np.mean(self.x**2)) or 1.0)
+        self.size = np.sqrt(np.mean(self.x**2)) or 1.0
+        self.h = 0.1 * self.size
         self.trace = self.error = self.slope = 0.0
         self.value = np.inf
 
@@ -63,6 +64,7 @@ class Reference:
         wanted = max(np.sqrt(6 * sigma / trace), np.sqrt(self.slope) / trace)
         factor = 1.3 if self.trace < 2 * self.error else np.clip(wanted / self.h, 1 / 1.3, 1.3)
         width = self.high - self.low
-        self.h = min(self.h * factor, np.mean(width[width > 0]) / 2 / 1.5)
+        widest = min(np.mean(width[width > 0]) / 2, 100 * self.size)
+        self.h = min(self.h * factor, widest / 1.5)
         self.x = np.clip(self.x - room * move, self.low, self.high)
         self.seen += 1

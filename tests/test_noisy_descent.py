@@ -122,6 +122,14 @@ def test_where_f_curves_down_the_radius_grows_and_a_step_is_no_longer_than_it(x6
     assert len(radii) == 40
 
 
+def test_a_flat_function_leads_nowhere_far(x64):
+    draws = np.random.default_rng(0)
+    (solver, *_) = list(steps(lambda x: draws.normal(), 300, noise=1.0))[-1]
+    size = np.sqrt(np.mean(START**2))
+    assert float(solver.state.method.radius) * 1.5 <= 100 * size
+    assert np.sqrt(np.mean(np.square(solver.state.method.x))) < 1e3 * size
+
+
 def test_traced_it_is_the_same(x64):
     def f(x):
         return jnp.sum(jnp.asarray(CURVATURE) * (x - 0.5) ** 2) / 24

@@ -14,6 +14,7 @@ from zosah_jax.pytree import Params, dimension, widen, working_dtype
 
 # What was tried of the following is in `experiments/benchmarks/many_noisy/README.md`.
 _FIRST = 0.1  # first radius, over the root mean square of x0
+_FARTHEST = 100.0  # times that size is the far radius at most: nothing is flat for ever
 _WIDE = 1.5  # radius of the far pairs, and 1 / that of the near ones, over the state's
 _MEMORY = 20.0  # steps that the curvature is averaged over, and the slope where noise is small
 _LONGER = 0.25  # of all steps so far is the slope averaged over, where noise is all
@@ -37,6 +38,7 @@ class NoisyDescentState(NamedTuple):
         seen: steps that taught something, int32.
         x: where the run stands, like the parameters in float32 or wider.
         value: f there, as estimated; inf before the first values.
+        size: root mean square of x0; 1 where that is 0.
         radius: h, how far along a direction of entries +1 and -1.
         trace: tr H, as averaged.
         error: its standard error.
@@ -48,6 +50,7 @@ class NoisyDescentState(NamedTuple):
     seen: jax.Array
     x: Params
     value: jax.Array
+    size: jax.Array
     radius: jax.Array
     trace: jax.Array
     error: jax.Array
@@ -118,13 +121,15 @@ class NoisyDescent(Method):
         x = jax.tree.map(lambda leaf: leaf + 0, widen(params))
         squares = sum(jnp.sum(leaf.astype(dtype) ** 2) for leaf in jax.tree.leaves(x))
         size = jnp.sqrt(squares / dimension(params))
+        size = jnp.where(size > 0, size, 1).astype(dtype)
         return NoisyDescentState(
             key=key,
             step=jnp.zeros((), jnp.int32),
             seen=jnp.zeros((), jnp.int32),
             x=x,
             value=jnp.full((), jnp.inf, dtype),
-            radius=_FIRST * jnp.where(size > 0, size, 1).astype(dtype),
+            size=size,
+            radius=_FIRST * size,
             trace=jnp.zeros((), dtype),
             error=jnp.zeros((), dtype),
             slope=jnp.zeros((), dtype),
@@ -198,16 +203,17 @@ def _room(state: NoisyDescentState, bounds: Bounds | None) -> Params | None:
 
 
 def _widest(state: NoisyDescentState, bounds: Bounds | None) -> jax.Array:
-    """The largest far radius: half of what the bounds leave a coordinate on the average."""
+    """The largest far radius; half of what bounds leave a coordinate on the average."""
     if bounds is None:
-        return jnp.full_like(state.radius, jnp.inf)
+        return _FARTHEST * state.size
     widths = jax.tree.map(jnp.subtract, bounds.upper, bounds.lower)
     flat = jnp.concatenate([jnp.ravel(w) for w in jax.tree.leaves(widths)]).astype(
         state.radius.dtype
     )
     free = flat > 0
     count = jnp.maximum(jnp.sum(free), 1).astype(flat.dtype)
-    return jnp.sum(jnp.where(free, flat, 0)) / count / 2
+    mean = jnp.sum(jnp.where(free, flat, 0)) / count
+    return jnp.minimum(mean / 2, _FARTHEST * state.size)
 
 
 class Pairs(NamedTuple):
