@@ -16,7 +16,7 @@ from zosah_jax.pytree import Params, dimension, widen, working_dtype
 _FIRST = 0.1  # first radius, over the root mean square of x0
 _FARTHEST = 100.0  # times that size is the far radius at most: nothing is flat for ever
 _WIDE = 1.5  # radius of the far pairs, and 1 / that of the near ones, over the state's
-_MEMORY = 20.0  # steps that the curvature is averaged over, and the slope where noise is small
+_MEMORY = 20.0  # samples that the curvature is averaged over, and the slope where noise is small
 _LONGER = 0.25  # of all steps so far is the slope averaged over, where noise is all
 _RISE = 3.0  # standard deviations of the noise that f is to rise by at the radius
 _SPREAD = 0.3  # of the trace: by how much s'H s differs from direction to direction
@@ -207,13 +207,12 @@ def _widest(state: NoisyDescentState, bounds: Bounds | None) -> jax.Array:
     if bounds is None:
         return _FARTHEST * state.size
     widths = jax.tree.map(jnp.subtract, bounds.upper, bounds.lower)
-    flat = jnp.concatenate([jnp.ravel(w) for w in jax.tree.leaves(widths)]).astype(
-        state.radius.dtype
-    )
+    flat = jnp.concatenate([jnp.ravel(w) for w in jax.tree.leaves(widths)])
+    flat = flat.astype(state.radius.dtype)
     free = flat > 0
-    count = jnp.maximum(jnp.sum(free), 1).astype(flat.dtype)
-    mean = jnp.sum(jnp.where(free, flat, 0)) / count
-    return jnp.minimum(mean / 2, _FARTHEST * state.size)
+    count = jnp.sum(free).astype(flat.dtype)
+    mean = jnp.sum(jnp.where(free, flat, 0)) / jnp.maximum(count, 1)
+    return jnp.where(count > 0, jnp.minimum(mean / 2, _FARTHEST * state.size), state.size)
 
 
 class Pairs(NamedTuple):
@@ -265,47 +264,55 @@ class Pairs(NamedTuple):
 
 def _learnt(state: NoisyDescentState, pairs: Pairs, widest: jax.Array) -> NoisyDescentState:
     """The state with what the pairs teach; x stays."""
-    first, dtype = state.seen == 0, state.radius.dtype
-    before = jnp.abs(state.trace) + state.error
-    limit = jnp.where(first, jnp.inf, _ABSURD * before)
-    sample = jnp.clip(pairs.trace, -limit, limit)
-    # precisions add up, those of before a little forgotten: in ratios, so that no square overflows
-    scatter = jnp.hypot(pairs.trace_noise, _SPREAD * jnp.where(first, jnp.abs(sample), before))
-    ratio = (state.error / jnp.maximum(scatter, _tiny(scatter))) ** 2
-    kept = 1 - 1 / _MEMORY
-    gain = jnp.where(first, 1, ratio / (kept + ratio))
-    trace = state.trace + gain * (sample - state.trace)
-    error = jnp.where(first, scatter, state.error / jnp.sqrt(kept + ratio))
-    likely = jnp.maximum(trace, 0) + error
-
-    noise = (pairs.deviation / state.radius) ** 2 / 2
-    squares = jnp.mean(pairs.slopes**2 - pairs.slope_noise)
-    most = jnp.where(first, jnp.inf, _ABSURD * jnp.maximum(state.slope, noise))
-    share = noise / jnp.maximum(noise + state.slope, _tiny(noise))
-    count = state.seen.astype(dtype)
-    memory = 1 + jnp.minimum(count, _MEMORY / 2 + _LONGER * count * share)
-    slope = state.slope + (jnp.minimum(squares, most) - state.slope) / memory
-    slope = jnp.maximum(slope, 0)
-
-    at_noise = jnp.sqrt(2 * _RISE * pairs.deviation / jnp.maximum(likely, _tiny(likely)))
-    as_step = jnp.sqrt(slope) / jnp.maximum(likely, _tiny(likely))
-    wanted = jnp.maximum(at_noise, as_step) / state.radius
-    factor = jnp.clip(wanted, 1 / _FACTOR, _FACTOR)
+    trace, error = _trace(state, pairs)
+    slope, likely = _slope(state, pairs), jnp.maximum(trace, 0) + error
+    factor = _wanted_radius(pairs, slope, likely) / state.radius
+    factor = jnp.clip(factor, 1 / _FACTOR, _FACTOR)
     factor = jnp.where(trace < _SURE * error, _FACTOR, factor)
-    factor = jnp.minimum(factor, widest / (_WIDE * state.radius))
-
     value = pairs.value - pairs.near**2 * likely / 2
-    share = 1 / jnp.minimum(count + 1, _VALUE)
-    here = jnp.where(first, value, state.value + share * (value - state.value))
+    share = 1 / jnp.minimum(state.seen.astype(value.dtype) + 1, _VALUE)
+    before = jnp.where(state.seen == 0, value, state.value)
     return state._replace(
         step=state.step + 1,
         seen=state.seen + 1,
-        value=here,
-        radius=state.radius * factor,
+        value=before + share * (value - before),
+        radius=jnp.minimum(state.radius * factor, widest / _WIDE),
         trace=trace,
         error=error,
         slope=slope,
     )
+
+
+def _trace(state: NoisyDescentState, pairs: Pairs) -> tuple[jax.Array, jax.Array]:
+    """The trace of H and its standard error: samples by their precisions, those of before fading."""
+    first, before = state.seen == 0, jnp.abs(state.trace) + state.error
+    limit = jnp.where(first, jnp.inf, _ABSURD * before)
+    sample = jnp.clip(pairs.trace, -limit, limit)
+    scatter = jnp.hypot(pairs.trace_noise, _SPREAD * jnp.where(first, jnp.abs(sample), before))
+    # the precisions 1 / error^2 and 1 / scatter^2 as their ratio, so that no square overflows
+    ratio = (state.error / jnp.maximum(scatter, _tiny(scatter))) ** 2
+    kept = 1 - 1 / _MEMORY
+    gain = jnp.where(first, 1, ratio / (kept + ratio))
+    error = jnp.where(first, scatter, state.error / jnp.sqrt(kept + ratio))
+    return state.trace + gain * (sample - state.trace), error
+
+
+def _slope(state: NoisyDescentState, pairs: Pairs) -> jax.Array:
+    """|g|^2: squares of slopes, less what the noise adds to them."""
+    noise = (pairs.deviation / state.radius) ** 2 / 2
+    squares = jnp.mean(pairs.slopes**2 - pairs.slope_noise)
+    most = jnp.where(state.seen == 0, jnp.inf, _ABSURD * jnp.maximum(state.slope, noise))
+    share = noise / jnp.maximum(noise + state.slope, _tiny(noise))
+    count = state.seen.astype(noise.dtype)
+    memory = 1 + jnp.minimum(count, _MEMORY / 2 + _LONGER * count * share)
+    slope = state.slope + (jnp.minimum(squares, most) - state.slope) / memory
+    return jnp.maximum(slope, 0)
+
+
+def _wanted_radius(pairs: Pairs, slope: jax.Array, trace: jax.Array) -> jax.Array:
+    """Where f rises by h^2 tr H / 2 = 3 sigma, or the length of a step |g| / tr H."""
+    trace = jnp.maximum(trace, _tiny(trace))
+    return jnp.maximum(jnp.sqrt(2 * _RISE * pairs.deviation / trace), jnp.sqrt(slope) / trace)
 
 
 def _tiny(like: jax.Array) -> jax.Array:

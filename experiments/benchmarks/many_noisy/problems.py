@@ -59,9 +59,9 @@ def _quadratic(d: int, eigenvalues: np.ndarray) -> tuple[Any, np.ndarray]:
 def _logistic(d: int) -> tuple[Any, np.ndarray]:
     """A logistic regression of normal features of sizes from 1 to 1/20; labels with errors."""
     draw = np.random.default_rng(d)
-    rows = draw.normal(size=(2 * d, d)) * np.geomspace(1, 0.05, d)
+    rows = draw.normal(size=(d, d)) * np.geomspace(1, 0.05, d)
     margins = rows @ draw.normal(size=d)
-    labels = np.sign(margins + 0.3 * margins.std() * draw.normal(size=2 * d))
+    labels = np.sign(margins + 0.3 * margins.std() * draw.normal(size=d))
     signed, weight = jnp.asarray(rows * labels[:, None]), jnp.asarray(1e-3)
     return lambda x: logistic_loss(x, signed, weight), np.zeros(d)
 
