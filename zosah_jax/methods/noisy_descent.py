@@ -284,7 +284,7 @@ def _learnt(state: NoisyDescentState, pairs: Pairs, widest: jax.Array) -> NoisyD
 
 
 def _trace(state: NoisyDescentState, pairs: Pairs) -> tuple[jax.Array, jax.Array]:
-    """The trace of H and its standard error: samples by their precisions, those of before fading."""
+    """The trace of H and its standard error: samples by their precisions, older ones fading."""
     first, before = state.seen == 0, jnp.abs(state.trace) + state.error
     limit = jnp.where(first, jnp.inf, _ABSURD * before)
     sample = jnp.clip(pairs.trace, -limit, limit)
