@@ -26,7 +26,7 @@ class Config(experiment.Config):
 
     dimensions: tuple[int, ...] = (2, 10, 20, 100, 300)
     """Numbers of parameters for which the own work is measured."""
-    noisy_dimensions: tuple[int, ...] = (2, 10, 20)
+    noisy_dimensions: tuple[int, ...] = (2, 10, 20, 300)
     """The same, where the noise is given."""
     values: int = 2_000
     """Values of such a run, at most; the first half is left out, as steps compile there."""
