@@ -81,7 +81,7 @@ def _cma(task: Problem, noise: float, at: _At, seed: int) -> None:
         )
 
 
-GAINS = tuple(np.geomspace(1e-5, 1e1, 7).tolist())
+GAINS = tuple(np.geomspace(1e-8, 1e1, 10).tolist())
 _SMOOTHING = 0.1  # the first radius, of parameters of size 1
 
 
