@@ -76,8 +76,8 @@ METHODS: dict[str, type[Method]] = {
     "zopqn": zopqn,
     "quadratic_regression": quadratic_regression,
     "noisy_regression": noisy_regression,
-    "noisy_descent": noisy_descent,
     "block_newton": block_newton,
+    "noisy_descent": noisy_descent,
 }
 """Every method of scalars by name: what the exam of the tests and the experiments run over."""
 
