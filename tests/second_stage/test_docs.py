@@ -252,8 +252,9 @@ def test_the_method_that_is_chosen_is_the_one_that_the_decision_page_names():
         [re.sub(r"[`\[]|\].*", "", cell).strip() for cell in row.split("|")[1:-1]]
         for row in table.strip().splitlines()[2:]
     ]
-    few, some = (int(re.sub(r"\D", "", row[0])) for row in rows[:2])
-    sizes = ((1, few), (few + 1, some), (some + 1, 5000))
+    ends = [int(re.sub(r"\D", "", row[0])) for row in rows[:-1]]
+    sizes = list(zip([1, *(end + 1 for end in ends)], [*ends, 5000], strict=True))
+    assert len(sizes) > 3
     for row, of_row in zip(rows, sizes, strict=True):
         for d in of_row:
             x = np.zeros(d, np.float32)
