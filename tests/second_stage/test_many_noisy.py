@@ -7,16 +7,18 @@ from experiments import experiment
 from experiments.benchmarks.many_noisy import experiment as many
 from experiments.benchmarks.many_noisy.problems import NAMES, problem
 from experiments.common.cutest_problems import in_float64
+from experiments.common.noisy_task import Task
 from experiments.common.records import read
 
 
 def test_problems_begin_above_their_optimum_and_within_their_bounds():
     with in_float64():
         for name in NAMES:
-            one = problem(name, 12)
-            assert one.gap(one.x0) == 1
-            assert one.optimum < one.start
-            np.testing.assert_array_equal(one.inside(one.x0), one.x0)
+            one, start, optimum = problem(name, 12)
+            task = Task(one, start, optimum, level=0.1, budget=1, seed=0)
+            assert task.gap(one.x0) == 1
+            assert optimum < start
+            np.testing.assert_array_equal(task.inside(one.x0), one.x0)
             if one.bounds is not None:
                 slope = np.asarray(jax.grad(one.fun)(one.x0))
                 assert np.any(slope != 0)

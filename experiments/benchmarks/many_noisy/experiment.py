@@ -15,11 +15,12 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from experiments import experiment
-from experiments.benchmarks.many_noisy.problems import NAMES, Problem, problem
+from experiments.benchmarks.many_noisy.problems import NAMES, problem
 from experiments.common import style, table
-from experiments.common.cutest_problems import in_float64
+from experiments.common.cutest_problems import Problem, in_float64
+from experiments.common.noisy_task import Task
 from experiments.common.patches import Patch, patched
-from experiments.common.solvers import ENDLESS, Counted, Over, cma_bounds, run_cma, spread_of
+from experiments.common.solvers import ENDLESS, Over, cma_bounds, run_cma, spread_of
 from zosah_jax import AskTell
 from zosah_jax.methods import METHODS
 
@@ -35,7 +36,7 @@ Runs = list[float]  # the gap that is left at each budget
 class _At:
     """The gap at the point where a solver stands, when each budget is spent."""
 
-    def __init__(self, task: Problem, budgets: list[int]) -> None:
+    def __init__(self, task: Task, budgets: list[int]) -> None:
         self.task, self.left, self.gaps = task, list(budgets), list[float]()
 
     def __call__(self, spent: int, x: Any) -> None:
@@ -44,23 +45,17 @@ class _At:
             self.left.pop(0)
 
 
-def _noisy(task: Problem, noise: float, budget: int, seed: int) -> Counted:
-    draws = np.random.default_rng((16, seed))
-    value = lambda x: float(task.fun(task.inside(x))) + noise * draws.standard_normal()  # noqa: E731
-    return Counted(value, budget)
-
-
-def _ours(make: Callable[[], Any], task: Problem, noise: float, at: _At, seed: int) -> None:
-    counted = _noisy(task, noise, ENDLESS, seed)
-    solver = AskTell(task.x0, make(), bounds=task.bounds, noise=noise, key=seed)
+def _ours(make: Callable[[], Any], task: Task, at: _At) -> None:
+    counted, problem = task.noisy(), task.problem
+    solver = AskTell(problem.x0, make(), bounds=problem.bounds, noise=task.noise, key=task.seed)
     while at.left and not solver.converged:
         solver.tell(counted.all(solver.ask()))
         at(len(counted.values), solver.params)
     at(at.left[-1] if at.left else 0, solver.params)
 
 
-def _cma(task: Problem, noise: float, at: _At, seed: int) -> None:
-    counted = _noisy(task, noise, ENDLESS, seed)
+def _cma(task: Task, at: _At) -> None:
+    counted, problem = task.noisy(), task.problem
     options: dict[str, Any] = {"CMA_diagonal": True, "tolflatfitness": ENDLESS}
 
     def told(mean: Any) -> None:
@@ -71,26 +66,28 @@ def _cma(task: Problem, noise: float, at: _At, seed: int) -> None:
     with suppress(Over):
         run_cma(
             counted.all,
-            task.x0,
-            spread_of(task.x0),
-            seed + 1,
+            problem.x0,
+            spread_of(problem.x0),
+            task.seed + 1,
             goes_on=True,
             told=told,
             **options,
-            **cma_bounds(task.bounds),
+            **cma_bounds(problem.bounds),
         )
 
 
 GAINS = tuple(np.geomspace(1e-8, 1e1, 10).tolist())
 _SMOOTHING = 0.1  # the first radius, of parameters of size 1
+_LOST = 1e6  # a run with a parameter beyond has diverged
+_STREAM = 17  # of the directions, which is not that of the noise
 
 
-def _spsa(gain: float, task: Problem, noise: float, at: _At, seed: int) -> None:
+def _spsa(gain: float, task: Task, at: _At) -> None:
     """Spall's SPSA with his exponents and A a twentieth of its steps."""
-    counted = _noisy(task, noise, ENDLESS, seed)
-    draw, x, budget, k = np.random.default_rng((17, seed)), task.x0.copy(), at.left[-1], 0
+    counted, draw = task.noisy(), np.random.default_rng((_STREAM, task.seed))
+    x, budget, k = task.problem.x0.copy(), at.left[-1], 0
     offset = budget / 40
-    while at.left and np.abs(x).max() < 1e6:
+    while at.left and np.abs(x).max() < _LOST:
         k += 1
         radius = _SMOOTHING / k**0.101
         signs = draw.choice([-1.0, 1.0], len(x))
@@ -98,7 +95,7 @@ def _spsa(gain: float, task: Problem, noise: float, at: _At, seed: int) -> None:
         rate = gain * ((1 + offset) / (k + offset)) ** 0.602
         x = task.inside(x - rate * (forth - back) / (2 * radius) * signs)
         at(len(counted.values), x)
-    at(budget, x if np.all(np.isfinite(x)) else np.full_like(x, 1e6))
+    at(budget, x if np.all(np.isfinite(x)) else np.full_like(x, _LOST))
 
 
 SOLVERS: dict[str, tuple[Callable[..., None], ...]] = {
@@ -191,9 +188,9 @@ def _of_problem(config: Config, job: tuple[str, int]) -> dict[str, Any]:
     """By solver: of each way, level and seed the gaps."""
     name, d = job
     with in_float64():
-        task = problem(name, d)
+        found = problem(name, d)
         return {
-            solver: [_gaps(way, task, config) for way in ways]
+            solver: [_gaps(way, found, config) for way in ways]
             for solver, ways in SOLVERS.items()
             if solver != "noisy_regression" or d <= _DENSE
         }
@@ -201,22 +198,25 @@ def _of_problem(config: Config, job: tuple[str, int]) -> dict[str, Any]:
 
 def _changed(config: Config, name: str) -> dict[str, Any]:
     with in_float64():
-        task, found = problem(name, config.ablation_dimension), {}
+        bench, found = problem(name, config.ablation_dimension), {}
         for change, patches in {"nothing": (), **CHANGES}.items():
             with patched(patches, METHODS["noisy_descent"]) as method:
-                found[change] = _gaps(partial(_ours, method), task, config)
+                found[change] = _gaps(partial(_ours, method), bench, config)
     return found
 
 
-def _gaps(way: Callable[..., None], task: Problem, config: Config) -> list[list[Runs]]:
+def _gaps(
+    way: Callable[..., None], bench: tuple[Problem, float, float], config: Config
+) -> list[list[Runs]]:
     """By level, then seed."""
     found: list[list[Runs]] = []
     for level in config.levels:
         found.append([])
         for seed in config.seeds:
-            at = _At(task, [budget * len(task.x0) for budget in config.budgets])
+            task = Task(*bench, level, ENDLESS, seed)
+            at = _At(task, [budget * task.problem.dimension for budget in config.budgets])
             with np.errstate(all="ignore"):
-                way(task, level * (task.start - task.optimum), at, seed)
+                way(task, at)
             found[-1].append([float(f"{gap:.3g}") for gap in at.gaps])
     return found
 

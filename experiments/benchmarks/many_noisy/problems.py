@@ -1,46 +1,16 @@
 """Objectives of some hundred parameters whose values get noise; drawn, not picked."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.optimize
 
+from experiments.common.cutest_problems import Problem
 from experiments.common.functions import CLASSICS, rosenbrock
 from experiments.common.problems import logistic_loss
-
-Bounds = tuple[np.ndarray, np.ndarray]
-
-
-class Problem(NamedTuple):
-    """An objective without its noise.
-
-    Attributes:
-        name: for tables.
-        fun: vector -> value, compiled.
-        x0: where runs start, shape (d,).
-        start: value there.
-        optimum: the least value within the bounds, by exact gradients from x0.
-        bounds: lower and upper, shapes (d,), or None.
-    """
-
-    name: str
-    fun: Callable[[Any], Any]
-    x0: np.ndarray
-    start: float
-    optimum: float
-    bounds: Bounds | None
-
-    def inside(self, x: Any) -> np.ndarray:
-        """A point, projected on the bounds."""
-        return np.asarray(x, float) if self.bounds is None else np.clip(x, *self.bounds)
-
-    def gap(self, x: Any) -> float:
-        """Part of the gap between start and optimum that is left at a point, without noise."""
-        left = (float(self.fun(self.inside(x))) - self.optimum) / (self.start - self.optimum)
-        return float(np.clip(left, 1e-12, 1e12)) if np.isfinite(left) else 1e12
 
 
 def _quadratic(d: int, eigenvalues: np.ndarray) -> tuple[Any, np.ndarray]:
@@ -83,19 +53,23 @@ NAMES = tuple(_MADE)
 """Problems by name."""
 
 
-def problem(name: str, d: int) -> Problem:
-    """A problem of d parameters; to be called in float64."""
+def problem(name: str, d: int) -> tuple[Problem, float, float]:
+    """A problem of d parameters; to be called in float64.
+
+    Returns:
+        The problem, its value at the start, and the least within the bounds, by exact gradients.
+    """
     fun, x0 = _MADE[name](d)
-    bounds = (np.full(d, 0.3), np.full(d, 2.0)) if name.endswith("bounds") else None
-    x0 = x0 if bounds is None else np.clip(x0, *bounds)
+    side = (0.3, 2.0) if name.endswith("bounds") else (-np.inf, np.inf)
+    lower, upper = np.full(d, side[0]), np.full(d, side[1])
     both = jax.jit(jax.value_and_grad(fun))
+    made = Problem(name, jax.jit(fun), np.clip(x0, lower, upper), lower, upper)
     found = scipy.optimize.minimize(
         lambda x: tuple(np.asarray(part) for part in both(x)),
-        x0,
+        made.x0,
         jac=True,
         method="L-BFGS-B",
-        bounds=bounds and list(zip(*bounds, strict=True)),
+        bounds=made.bounds and list(zip(*made.bounds, strict=True)),
         options={"maxiter": 20_000, "maxfun": 20_000, "ftol": 1e-15, "gtol": 1e-10},
     )
-    compiled = jax.jit(fun)
-    return Problem(name, compiled, x0, float(compiled(x0)), float(found.fun), bounds)
+    return made, float(made.fun(made.x0)), float(found.fun)
