@@ -174,7 +174,9 @@ def test_accelerator(tmp_path, monkeypatch, capsys):
     images = SimpleNamespace(load=lambda name, folder: made(240, 10))
     monkeypatch.setattr(accelerator, "image_data", images)
     monkeypatch.setattr(accelerator, "TASKS", {"digits": tasks.TASKS["digits"]})
-    monkeypatch.setattr(accelerator, "_PLAIN", (("digits", "noise"),))
+    report = importlib.import_module("experiments.benchmarks.accelerator.report")
+    for module in (accelerator, report):
+        monkeypatch.setattr(module, "PLAIN", (("digits", "noise"),))
     monkeypatch.setattr(accelerator, "_LONGER", np.inf)  # it would take all the time that is left
     config = accelerator.Config(
         network="tiny",

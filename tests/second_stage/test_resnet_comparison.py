@@ -15,15 +15,8 @@ from experiments.common.image_data import ImageData, Part
 from experiments.common.networks import NETWORKS
 from experiments.common.training import prepare, spent
 from experiments.examples.resnet_comparison import experiment as resnet_comparison
-from experiments.examples.resnet_comparison.experiment import (
-    READINGS,
-    Config,
-    Reading,
-    price,
-    ratio,
-    setting,
-    tables,
-)
+from experiments.examples.resnet_comparison.experiment import READINGS, Config, Reading, setting
+from experiments.examples.resnet_comparison.report import price, ratio, tables
 
 
 @pytest.fixture

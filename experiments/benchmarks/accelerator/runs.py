@@ -31,6 +31,11 @@ class Way(NamedTuple):
     batch: int | None = None
 
 
+PLAIN = (  # runs on CIFAR-10 of networks that are no residual ones: task, variant
+    *(("cifar10_deep", "feedback"), ("cifar10_deep", "noise")),
+    *(("cifar10_deep", "backpropagation"), ("cifar10", "feedback")),
+)
+
 # Options as they are in train_resnet (RSPG) and resnet_comparison (DeepZero); five rates each, for
 # RSPG far below that of digits, as its error grows with the number of parameters.
 METHODS = {
